@@ -1,0 +1,1 @@
+//! The serial link between a board and the agent.
