@@ -1,1 +1,21 @@
-//! milepost-transform-host
+//! Runs transforms: WebAssembly components that users write and vehicles run, each in a sandbox that
+//! cannot hurt the agent. A transform gets a batch of typed readings of one stream and says what
+//! becomes of each; it has no other way to reach the world.
+//!
+//! Reading order: [`limits`] says what a transform may use, [`failure`] what can go wrong, [`engine`]
+//! compiles, [`transform`] runs. This crate does not choose what happens to a reading that makes a
+//! transform fail: it leaves everything as it was before the call and says why, and the caller
+//! bisects.
+#![forbid(unsafe_code)]
+
+pub mod counters;
+pub mod engine;
+pub mod failure;
+pub mod limits;
+pub mod transform;
+
+pub use counters::Counters;
+pub use engine::{Engine, EngineSettings};
+pub use failure::{EngineError, Failure, LoadError};
+pub use limits::Limits;
+pub use transform::{Applied, Output, Transform};
