@@ -1,0 +1,59 @@
+//! What can be set, with its defaults. Numbers and names only: clients and stores are passed in.
+
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// The sink's settings.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Kafka's brokers, `host:port`, comma-separated.
+    pub brokers: String,
+    /// The consumer group. All sinks of one lake share it.
+    pub group: String,
+    /// The topics to read; by default all that carry frames.
+    pub topics: Vec<String>,
+    /// More settings for librdkafka, such as `security.protocol`; they come last and win.
+    pub kafka: BTreeMap<String, String>,
+    /// A file is cut at this age of its oldest reading in the sink, in milliseconds.
+    pub file_age_ms: u64,
+    /// A claim is cut at this many rows.
+    pub claim_rows: u64,
+    /// A claim is cut at this many bytes of frames.
+    pub claim_bytes: u64,
+    /// Frames that wait to be written, over all partitions, in bytes: beyond this the partitions that
+    /// hold the most are written early, and none is read from Kafka until there is room.
+    pub buffer_bytes: u64,
+    /// Claims written at a time, over all partitions. Each holds its files in memory.
+    pub writers: usize,
+    /// Rows of a row group.
+    pub row_group_rows: usize,
+    /// zstd's level in the files; 0 is Snappy.
+    pub zstd_level: i32,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".into(),
+            group: "milepost-sink".into(),
+            topics: milepost_wire::topic::kafka_all().map(str::to_owned).collect(),
+            kafka: BTreeMap::new(),
+            file_age_ms: 60_000,
+            claim_rows: 1_000_000,
+            claim_bytes: 16 << 20,
+            buffer_bytes: 64 << 20,
+            writers: 4,
+            row_group_rows: 131_072,
+            zstd_level: 3,
+        }
+    }
+}
+
+impl Settings {
+    /// [`Settings::file_age_ms`] as a duration.
+    pub fn file_age(&self) -> Duration {
+        Duration::from_millis(self.file_age_ms)
+    }
+}
