@@ -8,7 +8,9 @@
 //! Reading order is the data path: [`source`] delivers readings, [`pipeline`] runs the transforms,
 //! [`outbox`] numbers and spools, [`uplink`] decides what to send and what is safe, [`mqtt`] talks to
 //! the broker; [`health`] reports on all of them, [`config`] says what to build and [`run`] builds it.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
+
+mod kernel;
 
 pub mod clock;
 pub mod units;

@@ -1,1 +1,82 @@
-//! Being written.
+//! Where readings come from. A source is anything that can be run until it ends or fails: a receiver
+//! on a serial line, gpsd, a recorded log, a camera's folder, another program, a simulated trip.
+//!
+//! Sources know nothing of transforms, batches or the network. Each hands its readings to an
+//! [`Outlet`]; the pipeline's single thread takes them from [`Deliveries`]. [`supervise`] starts a
+//! source again when it fails.
+
+pub mod outlet;
+pub mod supervise;
+
+pub mod simulate;
+
+pub use outlet::{Deliveries, Delivery, Intake, Next, Outlet, Overrun, SourceCounters, SourceId};
+pub use supervise::{Backoff, supervise};
+
+use crate::clock::Clock;
+use serde::Deserialize;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use tokio_util::sync::CancellationToken;
+
+/// What [`Source::run`] returns.
+pub type Run<'a> = Pin<Box<dyn Future<Output = Result<(), SourceError>> + Send + 'a>>;
+
+/// Something that delivers readings.
+pub trait Source: Send {
+    /// Delivers readings until `stop` is cancelled (then `Ok`), the source has ended for good, such as
+    /// at the end of a file (`Ok`), or something went wrong. After an error it may be run again and
+    /// goes on where it can: what was delivered is not delivered twice.
+    fn run<'a>(&'a mut self, outlet: &'a Outlet, stop: &'a CancellationToken) -> Run<'a>;
+}
+
+/// Why a source stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum SourceError {
+    /// A file, a port or a socket failed.
+    #[error("{what}: {cause}")]
+    Io {
+        /// What was tried on which thing, such as "Cannot open /dev/ttyACM0".
+        what: String,
+        /// What the system said.
+        cause: std::io::Error,
+    },
+    /// The other side went away.
+    #[error("{0} closed the connection; is it still running and plugged in?")]
+    Closed(String),
+    /// What came in is not what the settings promise.
+    #[error("{0}")]
+    Unusable(String),
+}
+
+impl SourceError {
+    /// Wraps a failed call, for `map_err`.
+    pub fn io(what: impl Into<String>) -> impl FnOnce(std::io::Error) -> Self {
+        move |cause| Self::Io { what: what.into(), cause }
+    }
+}
+
+/// What every source may need beside its settings.
+#[derive(Clone)]
+pub struct Context {
+    /// Date and time.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// A source's settings; `type` says which.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Settings {
+    /// A simulated trip.
+    Simulate(simulate::Settings),
+}
+
+impl Settings {
+    /// Makes the source. Nothing is opened before it runs.
+    pub fn build(&self, context: &Context) -> Result<Box<dyn Source>, SourceError> {
+        match self {
+            Self::Simulate(settings) => simulate::build(settings, context),
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! The few kernel calls that neither the standard library nor tokio offers, and with them all of the
+//! agent's `unsafe`.
+#![allow(unsafe_code)]
+
+/// Whether the kernel's clock is kept in step by something that knows the time.
+#[cfg(target_os = "linux")]
+pub(crate) fn clock_is_synchronised() -> bool {
+    // SAFETY: `timex` is a C struct of integers, for which all zero bits are valid; `modes` 0 asks
+    // and changes nothing; the pointer is to a live, writable `timex`.
+    let (state, status) = unsafe {
+        let mut query: libc::timex = std::mem::zeroed();
+        (libc::adjtimex(&mut query), query.status)
+    };
+    state >= 0 && state != libc::TIME_ERROR && status & libc::STA_UNSYNC == 0
+}
+
+/// Whether the kernel's clock is kept in step: elsewhere than on Linux nobody can be asked.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn clock_is_synchronised() -> bool {
+    false
+}
+
+/// Ends a process and all of its children that stayed in its process group, which its caller made
+/// with the process as leader.
+#[allow(dead_code)]
+pub(crate) fn kill_group(leader: u32) {
+    if let Ok(leader @ 2..) = i32::try_from(leader) {
+        // SAFETY: `kill` takes two integers and touches no memory of ours; a negative process id
+        // above -2 is excluded, so it can only mean the group of `leader`.
+        unsafe { libc::kill(-leader, libc::SIGKILL) };
+    }
+}
