@@ -2,6 +2,7 @@
 //!
 //! Reading order: [`settings`], then [`store`], the seam to S3.
 
+pub mod ledger;
 pub mod settings;
 pub mod store;
 

@@ -1,0 +1,306 @@
+//! The objects of the ledger: their keys and their JSON, as `docs/formats/ledger.md` has them.
+//! Nothing here reads or writes a store.
+
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+
+/// The format that this program writes; it reads no other.
+pub const FORMAT: u32 = 1;
+/// Every claim whose number ends such a stretch carries the whole state.
+pub const STATE_EVERY: u64 = 32;
+
+/// One partition of one incarnation of a topic: what a chain of claims is about.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Chain {
+    /// The topic.
+    pub topic: String,
+    /// Its id, 32 hex digits.
+    pub topic_id: String,
+    /// The partition.
+    pub partition: i32,
+}
+
+impl Chain {
+    fn below(&self, kind: &str) -> String {
+        format!("_milepost/{kind}/{}/{}/{:05}/", self.topic, self.topic_id, self.partition)
+    }
+
+    /// What the keys of this chain's claims begin with.
+    pub fn claims(&self) -> String {
+        self.below("claims")
+    }
+
+    /// The claim that begins at `first`.
+    pub fn claim(&self, first: i64) -> String {
+        format!("{}{}.json", self.claims(), inverted(first))
+    }
+
+    /// The manifest of the claim that begins at `first`.
+    pub fn manifest(&self, first: i64) -> String {
+        format!("{}{}.json", self.below("manifests"), inverted(first))
+    }
+
+    /// The state after the claim that begins at `first`, by the digest of its bytes.
+    pub fn state(&self, first: i64, sha256: &str) -> String {
+        format!("{}{}-{}.json", self.below("state"), inverted(first), sha256.get(..16).unwrap_or(sha256))
+    }
+
+    /// The records of that claim that could not be read.
+    pub fn unread(&self, first: i64) -> String {
+        format!("{}{}.frames", self.below("unread"), inverted(first))
+    }
+
+    /// The file of one table and date for a range of offsets.
+    pub fn file(&self, table: &str, dt: &str, first: i64, last: i64) -> String {
+        let id = self.topic_id.get(..16).unwrap_or(&self.topic_id);
+        format!("{table}/dt={dt}/{}-{}-{id}-{first:019}-{last:019}.parquet", self.topic, self.partition)
+    }
+}
+
+/// The key of an image.
+pub fn image(sha256: &str) -> String {
+    format!("_images/{}/{sha256}.jpg", sha256.get(..2).unwrap_or_default())
+}
+
+fn inverted(first: i64) -> String {
+    format!("{:019}", i64::MAX - first)
+}
+
+/// The first offset that a claim's key speaks of.
+pub fn first_of(key: &str) -> Option<i64> {
+    let digits = key.rsplit('/').next()?.strip_suffix(".json")?;
+    let inverted: i64 = digits.parse().ok()?;
+    (digits.len() == 19 && inverted >= 0).then(|| i64::MAX - inverted)
+}
+
+/// All that decides the bytes of a claim's files, beside the records themselves.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Shape {
+    /// The newest frame version that the claimant read: a newer one stays unread in a redo too.
+    pub frame_max: u8,
+    /// Rows of a row group.
+    pub row_group_rows: usize,
+    /// zstd's level; 0 is Snappy.
+    pub zstd_level: i32,
+    /// What the URIs of images begin with.
+    pub images: String,
+}
+
+/// A file that a claim announces.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Planned {
+    /// Its key.
+    pub key: String,
+    /// Its rows.
+    pub rows: u64,
+}
+
+/// A range of offsets, fixed before its files are written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Claim {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Which partition.
+    #[serde(flatten)]
+    pub chain: Chain,
+    /// Counts along the chain from 0.
+    pub number: u64,
+    /// The first offset.
+    pub first: i64,
+    /// The last offset.
+    pub last: i64,
+    /// The previous claim's first offset.
+    pub previous: Option<i64>,
+    /// What else decides the files.
+    pub shape: Shape,
+    /// The files to come.
+    pub files: Vec<Planned>,
+    /// Who claimed.
+    pub by: String,
+    /// When, ms since 1970.
+    pub at_ms: i64,
+}
+
+impl Claim {
+    /// Whether two claims ask for the same: who made them and when does not matter.
+    pub fn same_work(&self, other: &Claim) -> bool {
+        let by = |c: &Claim| Claim { by: String::new(), at_ms: 0, ..c.clone() };
+        by(self) == by(other)
+    }
+}
+
+/// A file that a manifest stands for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Its key.
+    pub key: String,
+    /// Its table.
+    pub table: String,
+    /// Its partition's date.
+    pub dt: String,
+    /// Its rows.
+    pub rows: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// SHA-256 of the object, hex.
+    pub sha256: String,
+}
+
+/// Records that were kept as they came.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Unread {
+    /// The object that holds them.
+    pub key: String,
+    /// How many.
+    pub records: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+    /// How many for which reason.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// Images that the rows of a claim name.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Images {
+    /// How many objects.
+    pub objects: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Which rows of one (vehicle, boot, stream) are in the tables.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seen {
+    /// The vehicle.
+    pub vehicle: String,
+    /// The boot, 16 hex digits.
+    pub boot: String,
+    /// The stream.
+    pub stream: String,
+    /// Ranges of `seq`, inclusive, ascending.
+    pub ranges: Vec<(u64, u64)>,
+    /// In a state: the last offset of the newest claim that added to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub touched: Option<i64>,
+}
+
+/// What a claim has become.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Which partition.
+    #[serde(flatten)]
+    pub chain: Chain,
+    /// As in the claim.
+    pub number: u64,
+    /// As in the claim.
+    pub first: i64,
+    /// As in the claim.
+    pub last: i64,
+    /// As in the claim.
+    pub previous: Option<i64>,
+    /// Kafka records read.
+    pub records: u64,
+    /// Offsets that Kafka had no record for any more.
+    pub lost: Vec<(i64, i64)>,
+    /// Records that were readable frames.
+    pub frames: u64,
+    /// Readings in them.
+    pub readings: u64,
+    /// Rows written.
+    pub rows: u64,
+    /// Readings dropped because they had been written.
+    pub duplicates: u64,
+    /// Records kept as they came.
+    pub unread: Option<Unread>,
+    /// The files.
+    pub files: Vec<Written>,
+    /// The images that the rows name.
+    pub images: Images,
+    /// Smallest and largest Kafka timestamp, ms.
+    pub record_ms: Option<(i64, i64)>,
+    /// What the rows add to the state.
+    pub seen: Vec<Seen>,
+    /// The object with the whole state after this claim.
+    pub state: Option<String>,
+    /// Who wrote it.
+    pub by: String,
+    /// When, ms since 1970.
+    pub at_ms: i64,
+}
+
+impl Manifest {
+    /// The number of lost offsets.
+    pub fn lost_count(&self) -> u64 {
+        self.lost.iter().map(|(a, b)| (b - a + 1).max(0) as u64).sum()
+    }
+}
+
+/// The whole state after a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct State {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// Every entry.
+    pub entries: Vec<Seen>,
+}
+
+/// Why an object of the ledger is not usable.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("Ledger object {key} is not usable: {why}. Restore it, or move the whole chain aside")]
+pub struct BadObject {
+    /// The object.
+    pub key: String,
+    /// What is wrong.
+    pub why: String,
+}
+
+/// Reads an object of the ledger, and refuses a format that this program does not know.
+pub fn parse<T: serde::de::DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<T, BadObject> {
+    #[derive(Deserialize)]
+    struct Version {
+        format: u32,
+    }
+    let bad = |why: String| BadObject { key: key.into(), why };
+    let Version { format } = serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))?;
+    if format != FORMAT {
+        return Err(bad(format!("format {format}, and this program knows {FORMAT}: upgrade it")));
+    }
+    serde_json::from_slice(bytes).map_err(|e| bad(e.to_string()))
+}
+
+/// Writes an object of the ledger.
+pub fn write<T: Serialize>(object: &T) -> Vec<u8> {
+    // These types hold no map with keys that are not text, the one thing that JSON refuses.
+    serde_json::to_vec(object).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_claim_lists_first_and_its_key_tells_its_offset() {
+        let chain = Chain { topic: "gps_data".into(), topic_id: "0f".repeat(16), partition: 7 };
+        let mut keys: Vec<_> = [0, 9, 10, 12_345, 1 << 40].map(|o| chain.claim(o)).to_vec();
+        let newest_last = keys.clone();
+        keys.sort();
+        keys.reverse();
+        assert_eq!(keys, newest_last);
+        assert_eq!(first_of(&chain.claim(12_345)), Some(12_345));
+        assert_eq!(first_of("x/123.json"), None);
+        assert_eq!(
+            chain.file("gps_data", "2026-11-23", 1, 22),
+            "gps_data/dt=2026-11-23/gps_data-7-0f0f0f0f0f0f0f0f-0000000000000000001-0000000000000000022.parquet"
+        );
+    }
+
+    #[test]
+    fn an_object_of_another_format_is_refused_by_name() {
+        let error = parse::<State>("k", br#"{"format":2,"entries":[]}"#).unwrap_err();
+        assert!(error.to_string().contains("format 2"), "{error}");
+        assert!(parse::<State>("k", b"{}").is_err());
+        assert!(parse::<State>("k", br#"{"format":1,"entries":[]}"#).is_ok());
+    }
+}
