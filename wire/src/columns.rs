@@ -8,7 +8,7 @@ use crate::stream::{ColumnSpec, Kind, Stream};
 use alloc::vec::Vec;
 
 /// A bitmap, least significant bit first, as Arrow has it: bit `i` is set where row `i` has a value.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Validity {
     bits: Vec<u8>,
     len: usize,
@@ -22,6 +22,11 @@ impl Validity {
             *last = (1 << r) - 1;
         }
         Self { bits, len }
+    }
+
+    /// `len` unset bits.
+    pub fn none_set(len: usize) -> Self {
+        Self { bits: alloc::vec![0; len.div_ceil(8)], len }
     }
 
     /// Appends a bit.
@@ -62,7 +67,7 @@ impl Validity {
 }
 
 /// Values of varying length: `offsets` has one entry more than there are rows and starts with 0.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VarBytes {
     /// Where each row's bytes start in `data`, and behind the last where they end.
     pub offsets: Vec<i32>,
@@ -91,7 +96,7 @@ impl VarBytes {
 }
 
 /// A column's values; a null row holds 0, false or no bytes.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Values {
     /// See [`Kind::Int`].
     Int(Vec<i64>),
@@ -106,7 +111,7 @@ pub enum Values {
 }
 
 /// One column of a batch.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Column {
     /// Name and kind.
     pub spec: ColumnSpec,
@@ -238,7 +243,7 @@ impl Column {
 }
 
 /// The columns of a batch: the times, and one column for each of the stream's.
-#[derive(serde::Serialize, serde::Deserialize, Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Columns {
     /// Event times, µs since 1970 UTC, in the order of the sequence (not always of time).
     pub ts: Vec<i64>,

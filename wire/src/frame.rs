@@ -1,11 +1,30 @@
 //! The frame: one batch of one stream, unchanged from vehicle to sink.
+//!
+//! ```text
+//! version (1 byte) · header in clear · body in columns · CRC-32C of all before it (4 bytes, lowest first)
+//! ```
+//!
+//! What is in the header stands in `header`, the body in `body`, how a column of integers becomes small
+//! in `int`. Whatever bytes come in, decoding does not panic and takes at most [`EXPANSION`] bytes for
+//! the rows, and as much again while it works, for each byte of the frame; that is checked before
+//! memory is taken. So that a long batch in which nothing changes keeps to it, the encoder fills its
+//! short frame up with zeros.
 
-use crate::columns::{Batch, Columns};
+mod bits;
+mod body;
+mod cursor;
+mod header;
+mod int;
+mod kinds;
+mod layout;
+mod motion;
+mod rice;
+
+use crate::columns::{Batch, Column, Values};
 use crate::id::{BootId, Digest, VehicleId};
-use crate::stream::Stream;
-use alloc::string::String;
+use crate::stream::{Stream, check_name};
+use alloc::string::{String, ToString};
 use alloc::vec::Vec;
-use serde::{Deserialize, Serialize};
 
 /// The most bytes a frame has. What is larger (an image) is refused where it enters.
 pub const MAX_FRAME: usize = 4 << 20;
@@ -13,9 +32,23 @@ pub const MAX_FRAME: usize = 4 << 20;
 pub const MAX_READINGS: usize = 8192;
 /// The most columns of a stream, beside the common ones.
 pub const MAX_COLUMNS: usize = 64;
+/// The most transforms in a lineage.
+pub const MAX_LINEAGE: usize = 32;
+/// The most bytes of rows for each byte of a frame.
+pub const EXPANSION: u64 = 512;
+/// The most bytes of rows that a frame may hold, however long it is.
+pub const MAX_DECODED: u64 = 64 << 20;
+
+/// The bytes of the checksum.
+const CRC: usize = 4;
+
+#[cfg(feature = "std")]
+static CRC32C: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
+#[cfg(not(feature = "std"))]
+static CRC32C: crc::Crc<u32, crc::Table<1>> = crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISCSI);
 
 /// How a frame's body is coded.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Codec {
     /// Columns, each coded by itself.
@@ -23,7 +56,7 @@ pub enum Codec {
 }
 
 /// What a frame says in clear: all that the bridge needs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Header {
     /// The frame's version: see [`crate::version`].
     pub version: u8,
@@ -101,22 +134,22 @@ pub enum DecodeError {
     },
 }
 
-#[derive(Serialize, Deserialize)]
-struct Interim {
-    header: Header,
-    rows: Columns,
-}
-
 /// Reads the header and checks the CRC; leaves the body alone.
 pub fn check(frame: &[u8]) -> Result<Header, DecodeError> {
-    parse(frame).map(|f| f.header)
+    open(frame).map(|clear| clear.header)
 }
 
 /// Turns a batch into a frame.
 pub fn encode(batch: &Batch) -> Result<Vec<u8>, EncodeError> {
-    let (Some(&ts_min), Some(&ts_max)) = (batch.rows.ts.iter().min(), batch.rows.ts.iter().max()) else {
+    let rows = &batch.rows;
+    let (Some(&ts_min), Some(&ts_max)) = (rows.ts.iter().min(), rows.ts.iter().max()) else {
         return Err(EncodeError::Empty);
     };
+    keeps_the_rules(batch).map_err(|why| EncodeError::Invalid { stream: batch.stream.to_string(), why })?;
+    let mut schema = Vec::new();
+    if matches!(batch.stream, Stream::Derived(_)) {
+        layout::write_schema(&mut schema, &rows.columns);
+    }
     let header = Header {
         version: crate::version::FRAME,
         vehicle: batch.vehicle.clone(),
@@ -126,14 +159,17 @@ pub fn encode(batch: &Batch) -> Result<Vec<u8>, EncodeError> {
         count: batch.len() as u32,
         ts_min,
         ts_max,
-        schema: 0,
+        schema: fingerprint(&schema),
         codec: Codec::Columnar,
         lineage: batch.lineage.clone(),
     };
-    let mut out = alloc::vec![crate::version::FRAME];
-    out.extend(
-        postcard::to_allocvec(&Interim { header, rows: batch.rows.clone() }).expect("no unbounded types"),
-    );
+    let unit = header::unit_of(&rows.ts);
+    let span = ts_max.wrapping_sub(ts_min) as u64 / unit as u64;
+    let mut out = Vec::with_capacity(64 + schema.len() + batch.len() * 8);
+    header::write(&mut out, &header, unit);
+    out.extend_from_slice(&schema);
+    let mut out = body::write(out, rows, ts_min, unit, span);
+    out.extend(CRC32C.checksum(&out).to_le_bytes());
     match out.len() {
         n if n > MAX_FRAME => Err(EncodeError::TooLarge(n)),
         _ => Ok(out),
@@ -142,22 +178,105 @@ pub fn encode(batch: &Batch) -> Result<Vec<u8>, EncodeError> {
 
 /// Turns a frame back into its batch.
 pub fn decode(frame: &[u8]) -> Result<Batch, DecodeError> {
-    let Interim { header: h, rows } = parse(frame)?;
-    Ok(Batch {
-        vehicle: h.vehicle,
-        boot: h.boot,
-        stream: h.stream,
-        first_seq: h.first_seq,
-        lineage: h.lineage,
-        rows,
-    })
+    let clear = open(frame)?;
+    let inside = &frame[..frame.len() - CRC];
+    let (specs, at) = match clear.header.stream.columns() {
+        Some(columns) => (columns.to_vec(), clear.end),
+        None => {
+            let mut c = cursor::Cursor::new(inside, clear.end);
+            let specs = layout::read_schema(&mut c)?;
+            if fingerprint(&inside[clear.end..c.at]) != clear.header.schema {
+                return c.wrong("columns that do not fit their fingerprint");
+            }
+            (specs, c.at)
+        }
+    };
+    let rows = body::read(inside, &clear, at, specs)?;
+    let Header { vehicle, boot, stream, first_seq, lineage, .. } = clear.header;
+    Ok(Batch { vehicle, boot, stream, first_seq, lineage, rows })
 }
 
-fn parse(frame: &[u8]) -> Result<Interim, DecodeError> {
-    let (&version, rest) = frame.split_first().ok_or(DecodeError::Malformed { what: "no version", at: 0 })?;
-    if version != crate::version::FRAME {
-        return Err(DecodeError::Version(version));
+/// The fingerprint of a derived stream's columns; 0 for a built-in stream, which brings none.
+fn fingerprint(schema: &[u8]) -> u32 {
+    if schema.is_empty() { 0 } else { CRC32C.checksum(schema) }
+}
+
+fn open(frame: &[u8]) -> Result<header::Clear, DecodeError> {
+    let malformed = |what, at| Err(DecodeError::Malformed { what, at });
+    match frame.first() {
+        None => return malformed("no version", 0),
+        Some(&version) if version > crate::version::FRAME => return Err(DecodeError::Version(version)),
+        Some(&version) if version < crate::version::FRAME_MIN => {
+            return malformed("a version that never was", 0);
+        }
+        Some(_) => {}
     }
-    postcard::from_bytes(rest)
-        .map_err(|_| DecodeError::Malformed { what: "a body that ends early or does not fit", at: 1 })
+    if frame.len() > MAX_FRAME {
+        return malformed("more bytes than a frame may have", MAX_FRAME);
+    }
+    let Some((inside, crc)) = frame.split_last_chunk::<CRC>() else {
+        return malformed("an early end", frame.len());
+    };
+    let (found, computed) = (u32::from_le_bytes(*crc), CRC32C.checksum(inside));
+    if found != computed {
+        return Err(DecodeError::Crc { found, computed });
+    }
+    header::read(inside)
+}
+
+/// Whether the decoder would take the batch; the error names the rule.
+fn keeps_the_rules(batch: &Batch) -> Result<(), &'static str> {
+    let rows = &batch.rows;
+    let n = batch.len();
+    let rules = [
+        (n <= MAX_READINGS, "it has more than 8192 readings"),
+        (rows.clock.len() == n, "it has not as many clocks as times"),
+        (rows.columns.len() <= MAX_COLUMNS, "it has more than 64 columns"),
+        (batch.lineage.len() <= MAX_LINEAGE, "its lineage has more than 32 transforms"),
+        (batch.first_seq <= i64::MAX as u64 - n as u64, "its sequence numbers pass 2^63"),
+    ];
+    if let Some((_, why)) = rules.iter().find(|(kept, _)| !kept) {
+        return Err(why);
+    }
+    match batch.stream.columns() {
+        Some(columns) if !rows.columns.iter().map(|c| &c.spec).eq(columns) => {
+            return Err("its columns are not those of the stream");
+        }
+        Some(_) => {}
+        None => {
+            for (i, column) in rows.columns.iter().enumerate() {
+                if check_name(column.spec.name.to_string()).is_err() {
+                    return Err("a column name is not a lower-case letter and up to 47 of a-z 0-9 _");
+                }
+                if rows.columns[..i].iter().any(|c| c.spec.name == column.spec.name) {
+                    return Err("two columns have the same name");
+                }
+            }
+        }
+    }
+    rows.columns.iter().try_for_each(|c| column_keeps_the_rules(c, n))?;
+    match layout::footprint(rows) <= MAX_DECODED {
+        true => Ok(()),
+        false => Err("its texts take more than 64 MiB: put fewer readings into a batch"),
+    }
+}
+
+fn column_keeps_the_rules(column: &Column, n: usize) -> Result<(), &'static str> {
+    use crate::stream::Kind;
+    let fits = match (&column.values, column.spec.kind) {
+        (Values::Int(v), Kind::Int) => v.len() == n,
+        (Values::Float(v), Kind::Float) => v.len() == n,
+        (Values::Bool(v), Kind::Bool) => v.len() == n,
+        (Values::Text(v), Kind::Text) | (Values::Bytes(v), Kind::Bytes) => v.offsets.len() == n + 1,
+        _ => return Err("a column holds values of another kind than it says"),
+    };
+    if !fits || column.validity.as_ref().is_some_and(|v| v.len() != n) {
+        return Err("a column has not as many rows as there are times");
+    }
+    let readable = match &column.values {
+        Values::Text(v) => (0..n).all(|i| v.get(i).is_some_and(|b| core::str::from_utf8(b).is_ok())),
+        Values::Bytes(v) => (0..n).all(|i| v.get(i).is_some()),
+        _ => true,
+    };
+    if readable { Ok(()) } else { Err("a text is not UTF-8, or its place is not in the column") }
 }

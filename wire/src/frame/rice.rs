@@ -1,0 +1,115 @@
+//! Small numbers in Rice codes, with one parameter for all or one for each block of 16.
+//!
+//! A *level* stands for the parameter: 0 says that all numbers are 0 and takes no bits for them, `k + 1`
+//! is Rice parameter `k`.
+
+use super::bits::{Reader, Writer, bit_len, golomb_bits, rice_bits, unzigzag, zigzag};
+
+/// The numbers that share a parameter.
+const BLOCK: usize = 16;
+/// The largest level: Rice parameter 63.
+const TOP: u32 = 64;
+
+/// How numbers are to be written, and what that costs.
+pub(super) struct Plan {
+    /// The bits it takes.
+    pub(super) bits: u32,
+    blocks: bool,
+}
+
+/// The cheaper of the two ways.
+pub(super) fn plan(numbers: &[u64]) -> Plan {
+    let (level, whole) = best_level(numbers, |_| 0);
+    let whole = whole + first_level_bits(level);
+    if numbers.len() <= BLOCK {
+        return Plan { bits: whole, blocks: false };
+    }
+    let (mut blocks, mut before) = (0, None);
+    for block in numbers.chunks(BLOCK) {
+        let (level, bits) = block_level(block, before);
+        blocks += bits;
+        before = Some(level);
+    }
+    Plan { bits: 1 + whole.min(blocks), blocks: blocks < whole }
+}
+
+/// Writes the numbers as planned.
+pub(super) fn write(w: &mut Writer, numbers: &[u64], plan: &Plan) {
+    if numbers.len() > BLOCK {
+        w.flag(plan.blocks);
+    }
+    let mut before = None;
+    let size = if plan.blocks { BLOCK } else { numbers.len().max(1) };
+    for block in numbers.chunks(size) {
+        let level = match plan.blocks {
+            true => block_level(block, before).0,
+            false => best_level(block, |_| 0).0,
+        };
+        match before {
+            None => {
+                w.put(u64::from(level.min(15)), 4);
+                if level >= 15 {
+                    w.put(u64::from(level - 15), 6);
+                }
+            }
+            Some(before) => w.golomb(zigzag(i64::from(level) - i64::from(before)), 0),
+        }
+        before = Some(level);
+        if level > 0 {
+            block.iter().for_each(|&u| w.rice(u, level - 1));
+        }
+    }
+}
+
+/// Reads as many numbers as `out` has room for, as signed.
+pub(super) fn read(r: &mut Reader<'_>, out: &mut [i64]) -> Result<(), &'static str> {
+    let blocks = out.len() > BLOCK && r.flag();
+    let size = if blocks { BLOCK } else { out.len().max(1) };
+    let mut before = None;
+    for block in out.chunks_mut(size) {
+        let level = match before {
+            None => match r.get(4) {
+                15 => 15 + r.get(6) as i64,
+                level => level as i64,
+            },
+            Some(before) => unzigzag(r.golomb(0)?).saturating_add(before),
+        };
+        if !(0..=i64::from(TOP)).contains(&level) {
+            return Err("a Rice parameter above 63");
+        }
+        before = Some(level);
+        match level {
+            0 => block.fill(0),
+            level => {
+                let k = level as u32 - 1;
+                block.iter_mut().for_each(|x| *x = unzigzag(r.rice(k)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn first_level_bits(level: u32) -> u32 {
+    if level < 15 { 4 } else { 10 }
+}
+
+/// A block's level and bits, with those of the level itself.
+fn block_level(block: &[u64], before: Option<u32>) -> (u32, u32) {
+    best_level(block, |level| match before {
+        None => first_level_bits(level),
+        Some(before) => golomb_bits(zigzag(i64::from(level) - i64::from(before)), 0),
+    })
+}
+
+/// The level with the fewest bits, among those near the numbers' mean length.
+fn best_level(numbers: &[u64], extra: impl Fn(u32) -> u32) -> (u32, u32) {
+    let lengths: u32 = numbers.iter().map(|&u| bit_len(u)).sum();
+    if lengths == 0 {
+        return (0, extra(0));
+    }
+    let mean = lengths / numbers.len() as u32;
+    (mean.max(1) - 1..=(mean + 1).min(63))
+        .map(|k| (k + 1, numbers.iter().map(|&u| rice_bits(u, k)).sum::<u32>() + extra(k + 1)))
+        .min_by_key(|&(_, bits)| bits)
+        .unwrap_or((64, u32::MAX))
+}
