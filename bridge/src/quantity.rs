@@ -4,15 +4,15 @@
 use std::time::Duration;
 
 const TIME_UNITS: [(&str, u64); 5] =
-    [("ms", 1), ("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
+    [("ms", 1), ("s", 1_000), ("min", 60_000), ("h", 3_600_000), ("d", 86_400_000)];
 const SIZE_UNITS: [(&str, u64); 6] =
     [("B", 1), ("KiB", 1 << 10), ("MiB", 1 << 20), ("GiB", 1 << 30), ("kB", 1_000), ("MB", 1_000_000)];
 
-/// Reads `"250ms"`, `"30s"`, `"5m"`, `"2h"`, `"7d"`.
+/// Reads `"250ms"`, `"30s"`, `"5min"`, `"2h"`, `"7d"`.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     scaled(text, &TIME_UNITS)
         .map(Duration::from_millis)
-        .ok_or_else(|| format!("{text:?} is not a duration: write a whole number and ms, s, m, h or d"))
+        .ok_or_else(|| format!("{text:?} is not a duration: write a whole number and ms, s, min, h or d"))
 }
 
 /// Reads `"512 KiB"`, `"64 MiB"`, `"1 MB"`.

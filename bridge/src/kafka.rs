@@ -1,0 +1,166 @@
+//! The idempotent producer: hands reports over to the bridge's task and says what an error means.
+
+use crate::flight::{Failure, Goal, Item, Seq};
+use crate::settings;
+use rdkafka::client::ClientContext;
+use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{Header, OwnedHeaders};
+use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use tokio::sync::mpsc::UnboundedSender;
+
+// The delivery opaque is a pointer's width, and carries a `Seq`.
+const _: () = assert!(usize::BITS >= 64, "the bridge needs a 64-bit machine");
+
+/// What Kafka said of one record.
+#[derive(Debug)]
+pub(crate) struct Report {
+    pub(crate) seq: Seq,
+    pub(crate) producer: u32,
+    pub(crate) result: Result<(), Code>,
+}
+
+/// Receives librdkafka's callbacks on its polling thread.
+struct Context {
+    producer: u32,
+    reports: UnboundedSender<Report>,
+}
+
+impl ClientContext for Context {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Emerg
+            | RDKafkaLogLevel::Alert
+            | RDKafkaLogLevel::Critical
+            | RDKafkaLogLevel::Error
+            | RDKafkaLogLevel::Warning => tracing::warn!("librdkafka: {facility} {message}"),
+            _ => tracing::debug!("librdkafka: {facility} {message}"),
+        }
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::warn!("Kafka: {error}: {reason}");
+    }
+}
+
+impl ProducerContext for Context {
+    type DeliveryOpaque = usize;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, opaque: usize) {
+        let result = match result {
+            Ok(_) => Ok(()),
+            Err((e, _)) => Err(e.rdkafka_error_code().unwrap_or(Code::Unknown)),
+        };
+        // A closed channel means that the bridge is gone: without acknowledgement nothing is lost.
+        let _ = self.reports.send(Report { seq: opaque as Seq, producer: self.producer, result });
+    }
+}
+
+/// Why a record was not taken.
+#[derive(Debug)]
+pub(crate) enum SendError {
+    /// The queue is full: try again after some reports.
+    Full,
+    /// See [`failure`].
+    Failed(Code),
+}
+
+/// One producer; a bridge has another one only after a fatal error.
+pub(crate) struct Producer {
+    /// Taken only when the producer is dropped.
+    inner: Option<ThreadedProducer<Context>>,
+    dead_letter_topic: String,
+}
+
+impl Producer {
+    /// Makes producer number `producer`; does not wait for a connection.
+    pub(crate) fn new(
+        settings: &settings::Settings,
+        producer: u32,
+        reports: UnboundedSender<Report>,
+    ) -> Result<Self, KafkaError> {
+        let mut config = ClientConfig::new();
+        for (name, value) in &settings.kafka.0 {
+            config.set(name, value);
+        }
+        // The promise rests on these two, so they are no settings.
+        config.set("enable.idempotence", "true").set("acks", "all");
+        let context = Context { producer, reports };
+        let inner = ThreadedProducer::from_config_and_context(&config, context)?;
+        Ok(Self { inner: Some(inner), dead_letter_topic: settings.dead_letter_topic.clone() })
+    }
+
+    /// Hands a frame to librdkafka, which copies it.
+    pub(crate) fn send(&self, seq: Seq, item: &Item) -> Result<(), SendError> {
+        let opaque = seq as usize;
+        let (topic, headers) = match &item.goal {
+            Goal::Stream(topic) => (*topic, None),
+            Goal::Dead { .. } => (self.dead_letter_topic.as_str(), Some(headers(item))),
+        };
+        let record = BaseRecord {
+            topic,
+            partition: None,
+            payload: Some(item.value()),
+            key: item.vehicle.as_ref().map(|v| v.as_str()),
+            timestamp: None,
+            headers,
+            delivery_opaque: opaque,
+        };
+        let Some(inner) = &self.inner else { return Err(SendError::Full) };
+        match inner.send(record) {
+            Ok(()) => Ok(()),
+            Err((KafkaError::MessageProduction(Code::QueueFull), _)) => Err(SendError::Full),
+            Err((e, _)) => Err(SendError::Failed(e.rdkafka_error_code().unwrap_or(Code::Unknown))),
+        }
+    }
+
+    /// What broke this producer for good.
+    pub(crate) fn fatal(&self) -> Option<String> {
+        self.inner.as_ref()?.client().fatal_error().map(|(code, why)| format!("{code:?}: {why}"))
+    }
+}
+
+impl Drop for Producer {
+    /// librdkafka's end may take half a second: it gets a thread of its own, for this one is an
+    /// executor's.
+    fn drop(&mut self) {
+        let inner = self.inner.take();
+        std::thread::spawn(move || drop(inner));
+    }
+}
+
+/// What a dead letter says of itself. A header of a part is `part` as `index/count`.
+fn headers(item: &Item) -> OwnedHeaders {
+    let Goal::Dead { reason, part, parts } = &item.goal else { return OwnedHeaders::new() };
+    let text = |key, value| Header { key, value: Some(value) };
+    let mut headers = OwnedHeaders::new()
+        .insert(text("reason", reason.code.as_bytes()))
+        .insert(text("detail", reason.detail.as_bytes()))
+        .insert(text("mqtt_topic", item.mqtt_topic.as_ref()));
+    if let Some(vehicle) = &item.vehicle {
+        headers = headers.insert(text("vehicle", vehicle.as_str().as_bytes()));
+    }
+    if *parts > 1 {
+        headers = headers.insert(text("part", format!("{part}/{parts}").as_bytes()));
+    }
+    headers
+}
+
+/// What a code means for the record. Codes that are not named may pass: an unknown one must never
+/// lead to an acknowledgement.
+pub(crate) fn failure(code: Code) -> Failure {
+    match code {
+        Code::MessageSizeTooLarge | Code::InvalidMessageSize | Code::MessageBatchTooLarge => {
+            Failure::TooLarge(code.to_string())
+        }
+        Code::UnknownTopic
+        | Code::UnknownTopicOrPartition
+        | Code::UnknownPartition
+        | Code::InvalidTopic
+        | Code::TopicAuthorizationFailed
+        | Code::InvalidRecord
+        | Code::InvalidTimestamp
+        | Code::PolicyViolation => Failure::Refused(code.to_string()),
+        _ => Failure::Passing,
+    }
+}

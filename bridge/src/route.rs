@@ -1,0 +1,105 @@
+//! Where a publish goes: to its stream's Kafka topic, or to the dead letters with a reason. Pure.
+
+use bytes::Bytes;
+use milepost_wire::{VehicleId, frame, topic};
+
+/// The verdict on one publish.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Route {
+    /// A sound frame, from who it says.
+    Stream {
+        /// The Kafka topic.
+        topic: &'static str,
+        /// The Kafka key.
+        vehicle: VehicleId,
+    },
+    /// Not to be passed on as a frame.
+    Dead {
+        /// Why.
+        reason: Reason,
+        /// The vehicle that the MQTT topic names: the broker has checked that one.
+        vehicle: Option<VehicleId>,
+    },
+}
+
+/// Why a frame became a dead letter: a short name for machines and a sentence for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Reason {
+    /// `topic`, `version`, `crc`, `malformed`, `identity` or `kafka`.
+    pub(crate) code: &'static str,
+    /// In words.
+    pub(crate) detail: String,
+}
+
+/// Judges a publish by its topic and its frame's header and CRC.
+pub(crate) fn route(mqtt_topic: &Bytes, payload: &[u8]) -> Route {
+    let Some((vehicle, stream)) = std::str::from_utf8(mqtt_topic).ok().and_then(topic::parse_mqtt) else {
+        let detail = "The MQTT topic is not milepost/v1/<vehicle>/<stream>".to_owned();
+        return Route::Dead { reason: Reason { code: "topic", detail }, vehicle: None };
+    };
+    let dead = |code, detail| Route::Dead { reason: Reason { code, detail }, vehicle: Some(vehicle.clone()) };
+    let header = match frame::check(payload) {
+        Ok(header) => header,
+        Err(e) => {
+            let code = match e {
+                frame::DecodeError::Version(_) => "version",
+                frame::DecodeError::Crc { .. } => "crc",
+                _ => "malformed",
+            };
+            return dead(code, e.to_string());
+        }
+    };
+    if header.vehicle != vehicle || header.stream != stream {
+        let detail = format!(
+            "The frame is {}'s of {}, but was published as {vehicle}'s of {stream}",
+            header.vehicle, header.stream
+        );
+        return dead("identity", detail);
+    }
+    let name = topic::kafka(&stream);
+    match topic::kafka_all().find(|t| *t == name) {
+        Some(topic) => Route::Stream { topic, vehicle },
+        None => dead("topic", format!("Stream {stream} has no Kafka topic")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sample;
+
+    fn code(topic: &str, payload: &[u8]) -> &'static str {
+        match route(&Bytes::copy_from_slice(topic.as_bytes()), payload) {
+            Route::Stream { topic, .. } => topic,
+            Route::Dead { reason, .. } => reason.code,
+        }
+    }
+
+    #[test]
+    fn a_sound_frame_goes_to_its_streams_topic_under_its_vehicle() {
+        let frame = sample::gps_frame("truck-1", 0, 10);
+        let route = route(&Bytes::from_static(b"milepost/v1/truck-1/gps_data"), &frame);
+        let Route::Stream { topic, vehicle } = route else { panic!("{route:?}") };
+        assert_eq!((topic, vehicle.as_str()), ("gps_data", "truck-1"));
+    }
+
+    #[test]
+    fn derived_streams_share_a_topic() {
+        let frame = sample::derived_frame("truck-1", "harsh_event");
+        assert_eq!(code("milepost/v1/truck-1/harsh_event", &frame), "derived_data");
+    }
+
+    #[test]
+    fn forged_damaged_and_misplaced_frames_are_dead_letters_that_say_why() {
+        let frame = sample::gps_frame("truck-1", 0, 10);
+        assert_eq!(code("milepost/v1/truck-2/gps_data", &frame), "identity");
+        assert_eq!(code("milepost/v1/truck-1/vehicle_data", &frame), "identity");
+        assert_eq!(code("milepost/v1/truck-1", &frame), "topic");
+        assert_eq!(code("milepost/v1/\u{e4}/gps_data", &frame), "topic");
+        assert_eq!(code("milepost/v1/truck-1/gps_data", b""), "malformed");
+        let mut newer = frame.clone();
+        newer[0] = 99;
+        assert_eq!(code("milepost/v1/truck-1/gps_data", &newer), "version");
+        assert_eq!(code("milepost/v1/truck-1/gps_data", &frame[..frame.len() / 3]), "malformed");
+    }
+}

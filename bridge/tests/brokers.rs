@@ -1,0 +1,140 @@
+//! The bridge between a real Mosquitto and librdkafka's mock cluster.
+
+mod support;
+
+use milepost_wire::topic;
+use std::collections::HashSet;
+use support::*;
+
+fn truck(n: u64) -> (String, Vec<u8>) {
+    let vehicle = format!("truck-{}", n % 5);
+    (format!("milepost/v1/{vehicle}/gps_data"), gps_frame(&vehicle, n))
+}
+
+/// Whether every frame is among the records.
+fn has_all(records: &[Record], frames: &[(String, Vec<u8>)]) -> bool {
+    let got: HashSet<&[u8]> = records.iter().map(|r| r.value.as_slice()).collect();
+    frames.iter().all(|(_, f)| got.contains(f.as_slice()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_arrive_unchanged_in_order_under_their_vehicle() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    let frames: Vec<_> = (0..500).map(truck).collect();
+    publish(broker.port, frames.clone()).await;
+    until("acknowledgements", || bridge.counters().acked == 500).await;
+    let records = read(&cluster.bootstrap_servers(), "gps_data", |r| r.len() == 500);
+    for (record, (topic, frame)) in records.iter().zip(&frames) {
+        assert_eq!(&record.value, frame);
+        assert_eq!(record.key.as_deref(), topic.split('/').nth(2));
+    }
+    assert_eq!(bridge.counters().delivered, 500);
+    assert_eq!(bridge.stop().await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn forged_and_damaged_frames_become_dead_letters_and_hold_nothing_up() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    let good = truck(1);
+    let forged = ("milepost/v1/truck-9/gps_data".to_owned(), gps_frame("truck-1", 2));
+    let mut damaged = truck(3);
+    let middle = damaged.1.len() / 2;
+    damaged.1.truncate(middle);
+    publish(broker.port, vec![forged.clone(), good.clone(), damaged.clone()]).await;
+    let dead = read(&cluster.bootstrap_servers(), topic::KAFKA_DEAD_LETTER, |r| r.len() == 2);
+    assert_eq!((&dead[0].value, dead[0].headers["reason"].as_str()), (&forged.1, "identity"));
+    assert_eq!(dead[0].headers["mqtt_topic"], forged.0);
+    assert_eq!(dead[0].headers["vehicle"], "truck-9");
+    assert_eq!(&dead[1].value, &damaged.1);
+    assert!(["crc", "malformed"].contains(&dead[1].headers["reason"].as_str()));
+    assert_eq!(read(&cluster.bootstrap_servers(), "gps_data", |r| !r.is_empty())[0].value, good.1);
+    until("acknowledgements", || bridge.counters().acked == 3).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_kafka_nothing_is_acknowledged_and_all_is_delivered_when_it_returns() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    publish(broker.port, vec![truck(0)]).await;
+    until("the first frame", || bridge.counters().acked == 1).await;
+    cluster.broker_down(-1).unwrap();
+    let frames: Vec<_> = (1..300).map(truck).collect();
+    publish(broker.port, frames.clone()).await;
+    until("frames in flight", || bridge.counters().in_flight == 299).await;
+    assert_eq!(bridge.counters().acked, 1);
+    cluster.broker_up(-1).unwrap();
+    until("acknowledgements", || bridge.counters().acked == 300).await;
+    read(&cluster.bootstrap_servers(), "gps_data", |r| has_all(r, &frames));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bridge_that_dies_in_mid_flight_loses_nothing() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    let frames: Vec<_> = (0..2000).map(truck).collect();
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    let publisher = tokio::spawn(publish(broker.port, frames.clone()));
+    until("some frames", || bridge.counters().acked > 100).await;
+    drop(bridge);
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    publisher.await.unwrap();
+    read(&cluster.bootstrap_servers(), "gps_data", |r| has_all(r, &frames));
+    until("an empty bridge", || bridge.counters().in_flight == 0).await;
+    assert_eq!(bridge.counters().dead_lettered, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_published_while_the_bridge_is_away_waits_for_it() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    assert_eq!(bridge.stop().await, 0);
+    let frames: Vec<_> = (0..300).map(truck).collect();
+    publish(broker.port, frames.clone()).await;
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    until("acknowledgements", || bridge.counters().acked == 300).await;
+    read(&cluster.bootstrap_servers(), "gps_data", |r| has_all(r, &frames));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_missing_topic_makes_dead_letters() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    cluster
+        .topic_error("gps_data", rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART)
+        .unwrap();
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    publish(broker.port, vec![truck(1)]).await;
+    let dead = read(&cluster.bootstrap_servers(), topic::KAFKA_DEAD_LETTER, |r| r.len() == 1);
+    assert_eq!((&dead[0].value, dead[0].headers["reason"].as_str()), (&truck(1).1, "kafka"));
+    until("the acknowledgement", || bridge.counters().acked == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn receive_maximum_one_still_moves() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    let mut settings = settings(&broker, &cluster.bootstrap_servers());
+    settings.mqtt.receive_maximum = 1;
+    let bridge = start(settings).await;
+    publish(broker.port, (0..50).map(truck).collect()).await;
+    until("acknowledgements", || bridge.counters().acked == 50).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_bridges_of_a_group_share_the_frames() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    let one = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    let mut other = settings(&broker, &cluster.bootstrap_servers());
+    other.mqtt.client_id = "milepost-bridge-2".to_owned();
+    let two = start(other).await;
+    publish(broker.port, (0..400).map(truck).collect()).await;
+    until("acknowledgements", || one.counters().acked + two.counters().acked == 400).await;
+    assert!(one.counters().acked > 0 && two.counters().acked > 0);
+}
