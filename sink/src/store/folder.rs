@@ -27,7 +27,7 @@ impl Folder {
     pub fn open(root: impl AsRef<Path>) -> Result<Self, StoreError> {
         let root = root.as_ref();
         let failed = |e| fault(&root.to_string_lossy(), "opening the folder", &e);
-        fs::create_dir_all(root.join(TEMPORARY)).map_err(failed)?;
+        fs::create_dir_all(root).map_err(failed)?;
         Ok(Self { root: fs::canonicalize(root).map_err(failed)? })
     }
 
@@ -69,6 +69,8 @@ impl Folder {
         static COUNT: AtomicU64 = AtomicU64::new(0);
         let count = COUNT.fetch_add(1, Ordering::Relaxed);
         let temporary = self.root.join(TEMPORARY).join(format!("{}-{count}", std::process::id()));
+        // Made with the first write, so that a lake that is only read may be read-only.
+        fs::create_dir_all(self.root.join(TEMPORARY))?;
         let mut file = File::create(&temporary)?;
         let written = file.write_all(body).and_then(|()| file.sync_all());
         let parent = path.parent().unwrap_or(&self.root);
