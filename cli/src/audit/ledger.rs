@@ -1,0 +1,228 @@
+//! The ledger as the audit reads it: `docs/formats/ledger.md` in types of its own, and the checks that
+//! need no table. Pure: objects' texts go in, faults come out.
+
+use super::report::Fault;
+use serde::Deserialize;
+use std::collections::{BTreeMap, BTreeSet};
+
+/// What all claims' keys begin with.
+pub(crate) const CLAIMS: &str = "_milepost/claims/";
+/// What all manifests' keys begin with.
+pub(crate) const MANIFESTS: &str = "_milepost/manifests/";
+
+/// Topic, topic id, partition: whose claims follow one another.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct ChainId {
+    pub topic: String,
+    pub topic_id: String,
+    pub partition: u32,
+}
+
+/// Which chain and which first offset a key below [`CLAIMS`] or [`MANIFESTS`] names.
+pub(crate) fn parse_key(key: &str) -> Option<(ChainId, u64)> {
+    let rest = key.strip_prefix(CLAIMS).or_else(|| key.strip_prefix(MANIFESTS))?;
+    let mut parts = rest.strip_suffix(".json")?.split('/');
+    let (topic, topic_id, partition, inverted) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    let numbers = partition.len() == 5 && inverted.len() == 19 && parts.next().is_none();
+    let inverted: u64 = inverted.parse().ok()?;
+    let first = (i64::MAX as u64).checked_sub(inverted)?;
+    let chain =
+        ChainId { topic: topic.into(), topic_id: topic_id.into(), partition: partition.parse().ok()? };
+    numbers.then_some((chain, first))
+}
+
+/// What a claim and its manifest both say.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Place {
+    pub format: u32,
+    pub topic: String,
+    pub topic_id: String,
+    pub partition: u32,
+    pub number: u64,
+    pub first: u64,
+    pub last: u64,
+    pub previous: Option<u64>,
+}
+
+/// A claim.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Claim {
+    #[serde(flatten)]
+    pub place: Place,
+    pub files: Vec<ClaimedFile>,
+}
+
+/// A file that a claim announces.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(crate) struct ClaimedFile {
+    pub key: String,
+    pub rows: u64,
+}
+
+/// A manifest.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Manifest {
+    #[serde(flatten)]
+    pub place: Place,
+    pub records: u64,
+    pub lost: Vec<(u64, u64)>,
+    pub frames: u64,
+    pub readings: u64,
+    pub rows: u64,
+    pub duplicates: u64,
+    pub unread: Option<Unread>,
+    pub files: Vec<File>,
+    pub seen: Vec<Seen>,
+    pub state: Option<String>,
+}
+
+/// Records that were kept as they came.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Unread {
+    pub key: String,
+    pub records: u64,
+    pub bytes: u64,
+    #[serde(default)]
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// A file of a table.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct File {
+    pub key: String,
+    pub table: String,
+    pub dt: String,
+    pub rows: u64,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+/// Which rows a manifest stands for.
+#[derive(Clone, Debug, Deserialize)]
+pub(crate) struct Seen {
+    pub vehicle: String,
+    pub boot: String,
+    pub stream: String,
+    pub ranges: Vec<(u64, u64)>,
+}
+
+/// What a key below [`CLAIMS`] or [`MANIFESTS`] holds, or why it cannot be used.
+pub(crate) fn parse<T: for<'de> Deserialize<'de>>(
+    key: &str,
+    body: &[u8],
+    place: impl Fn(&T) -> &Place,
+) -> Result<T, Fault> {
+    let (chain, first) =
+        parse_key(key).ok_or_else(|| Fault::new(key, "its key is none that the ledger's format knows"))?;
+    let object: T =
+        serde_json::from_slice(body).map_err(|e| Fault::new(key, format!("it cannot be read: {e}")))?;
+    let p = place(&object);
+    if p.format != 1 {
+        let what = format!("its format is {}, and this program reads format 1: upgrade it", p.format);
+        return Err(Fault::new(key, what));
+    }
+    let own = ChainId { topic: p.topic.clone(), topic_id: p.topic_id.clone(), partition: p.partition };
+    if (own, p.first) != (chain, first) {
+        return Err(Fault::new(key, "it is of another chain or offset than its key says"));
+    }
+    match p.first <= p.last && p.last <= i64::MAX as u64 {
+        true => Ok(object),
+        false => Err(Fault::new(key, format!("it ends at offset {}, before it begins", p.last))),
+    }
+}
+
+/// Follows the claims of one chain, in the order of their offsets, and compares each with its manifest.
+/// `manifests` is by first offset. What it returns beside faults: the newest claim, where it has no
+/// manifest yet.
+pub(crate) fn check_chain<'a>(
+    claims: &'a [(String, Claim)],
+    manifests: &BTreeMap<u64, (String, Manifest)>,
+) -> (Vec<Fault>, Option<&'a Claim>) {
+    let mut faults = Vec::new();
+    let mut before: Option<&Place> = None;
+    let mut unfinished = None;
+    for (i, (key, claim)) in claims.iter().enumerate() {
+        let place = &claim.place;
+        let (number, first, previous) = match before {
+            None => (0, 0, None),
+            Some(b) => (b.number + 1, b.last + 1, Some(b.first)),
+        };
+        if (place.number, place.first, place.previous) != (number, first, previous) {
+            faults.push(Fault::new(
+                key,
+                format!(
+                    "claim {} from offset {} does not follow: claim {number} from offset {first} should be here",
+                    place.number, place.first
+                ),
+            ));
+        }
+        match manifests.get(&place.first) {
+            Some((key, manifest)) => compare(key, claim, manifest, &mut faults),
+            None if i + 1 == claims.len() => unfinished = Some(claim),
+            None => faults.push(Fault::new(key, "its manifest is missing, and later claims exist")),
+        }
+        before = Some(place);
+    }
+    let known: BTreeSet<u64> = claims.iter().map(|(_, c)| c.place.first).collect();
+    for (first, (key, _)) in manifests {
+        if !known.contains(first) {
+            faults.push(Fault::new(key, "its claim is missing"));
+        }
+    }
+    (faults, unfinished)
+}
+
+fn compare(key: &str, claim: &Claim, manifest: &Manifest, faults: &mut Vec<Fault>) {
+    if claim.place != manifest.place {
+        faults.push(Fault::new(key, "it is of another range or number than its claim"));
+    }
+    let files = |f: &File| ClaimedFile { key: f.key.clone(), rows: f.rows };
+    let mut written: Vec<_> = manifest.files.iter().map(files).collect();
+    let mut claimed = claim.files.clone();
+    written.sort();
+    claimed.sort();
+    if written != claimed {
+        faults.push(Fault::new(key, "its files are not those of its claim"));
+    }
+}
+
+/// Checks that a manifest's numbers add up.
+pub(crate) fn check_sums(key: &str, m: &Manifest) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    let mut equal = |what: &str, a: u64, b: u64| {
+        if a != b {
+            faults.push(Fault::new(key, format!("{what}: {a} is not {b}")));
+        }
+    };
+    let lost = lost(m);
+    let unread = m.unread.as_ref().map_or(0, |u| u.records);
+    let rows_of_files = m.files.iter().fold(0u64, |n, f| n.saturating_add(f.rows));
+    equal(
+        "records and lost offsets against the range",
+        m.records.saturating_add(lost),
+        m.place.last - m.place.first + 1,
+    );
+    equal("frames and unread records against records", m.frames.saturating_add(unread), m.records);
+    equal("rows and dropped duplicates against readings", m.rows.saturating_add(m.duplicates), m.readings);
+    equal("rows of its files against its rows", rows_of_files, m.rows);
+    faults
+}
+
+/// How many offsets of the range Kafka no longer had.
+pub(crate) fn lost(m: &Manifest) -> u64 {
+    m.lost.iter().fold(0u64, |n, (a, b)| n.saturating_add(b.saturating_sub(*a).saturating_add(1)))
+}
+
+/// How many records an object of unread records holds; `None` where it does not end where one ends.
+pub(crate) fn count_unread(mut body: &[u8]) -> Option<u64> {
+    let mut records = 0;
+    while !body.is_empty() {
+        let length = u32::from_le_bytes(body.get(16..20)?.try_into().ok()?) as usize;
+        body = body.get(20usize.checked_add(length)?..)?;
+        records += 1;
+    }
+    Some(records)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,98 @@
+//! `milepost audit LAKE`: proves from the tables and the ledger alone that every reading is in a table
+//! once, or is declared lost; or says what is wrong.
+//!
+//! It shares nothing with the sink but the store that objects are fetched from: it parses the ledger
+//! after its documentation, reads Parquet with the library's own reader, and keeps its own books.
+//! Reading order: [`books`](account) are pure, [`ledger`] and [`table`] turn bytes into facts, this
+//! module fetches.
+
+mod account;
+mod intervals;
+mod ledger;
+mod lake;
+
+mod report;
+#[cfg(test)]
+mod samples;
+mod table;
+
+pub use report::{Fault, Ledger, Report, Table, Verdict};
+
+use crate::{Failure, Outcome};
+use account::{Account, Discrepancy, What};
+use clap::Args;
+use milepost_sink::store::{self, S3Settings, Store};
+use std::path::Path;
+use std::sync::Arc;
+
+/// Options of `milepost audit`.
+#[derive(Args, Debug)]
+pub struct Options {
+    /// The lake: a folder, or `s3://bucket/prefix` (credentials, region and endpoint from the
+    /// environment, as AWS's own tools have them)
+    lake: String,
+    /// Print the report as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(options: &Options) -> Result<Outcome, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let report = runtime.block_on(async {
+        if !options.lake.starts_with("s3://") && !Path::new(&options.lake).is_dir() {
+            return Err(format!("There is no folder {}", options.lake).into());
+        }
+        let store = store::open(&options.lake, &S3Settings::default()).await?;
+        audit(store).await
+    })?;
+    if report.tables.is_empty() && report.ledger == Ledger::default() {
+        return Err(format!("{} holds no lake: neither tables nor a ledger", options.lake).into());
+    }
+    match options.json {
+        true => println!("{}", serde_json::to_string(&report)?),
+        false => println!("{report}"),
+    }
+    Ok(match report.verdict {
+        Verdict::Ok => Outcome::Good,
+        Verdict::Bad => Outcome::Bad,
+    })
+}
+
+/// Audits a lake. The error is the store's: what is wrong with the lake is in the report.
+pub async fn audit(store: Arc<dyn Store>) -> Result<Report, Failure> {
+    let mut report = Report::default();
+    let mut account = Account::default();
+    lake::read(store, &mut report, &mut account).await?;
+    let (balances, wrong) = account.balance();
+    for (stream, balance) in balances {
+        let table = report.tables.entry(stream).or_default();
+        table.vehicles = balance.vehicles;
+        table.boots = balance.boots;
+        table.duplicates = balance.duplicates;
+        table.gaps_declared = balance.gaps_declared;
+        table.gaps_undeclared = balance.gaps_undeclared;
+    }
+    for discrepancy in wrong {
+        let stream = discrepancy.stream.clone();
+        report.table_fault(&stream, in_words(discrepancy));
+    }
+    Ok(report)
+}
+
+fn in_words(d: Discrepancy) -> Fault {
+    let at = format!("{} of vehicle {}, boot {:016x}", d.stream, d.vehicle, d.boot);
+    let what = match d.what {
+        What::Missing(r) => format!(
+            "{} readings are in no row and in no gap: seq {} to {}",
+            r.end - r.start,
+            r.start,
+            r.end - 1
+        ),
+        What::Duplicates(n) => format!("{n} rows repeat the seq of another row"),
+    };
+    Fault::new(at, what)
+}
+
+#[cfg(test)]
+mod tests;

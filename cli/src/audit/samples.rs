@@ -1,0 +1,67 @@
+//! Parquet files for tests, made with the column types that the lake's tables have.
+
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use bytes::Bytes;
+use parquet::arrow::ArrowWriter;
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Vehicle, boot, numbers.
+pub(crate) type Rows<'a> = (&'a str, u64, Range<u64>);
+
+/// A file of these rows, with the columns that every table has and the audit reads.
+pub(crate) fn rows(rows: &[Rows]) -> Bytes {
+    file(common(rows))
+}
+
+/// A file of `camera_data`: every row has the same image.
+pub(crate) fn camera(rows: &[Rows], image: &str) -> Bytes {
+    let mut columns = common(rows);
+    let n = columns[0].1.len();
+    columns.push(("image", Arc::new(StringArray::from(vec![image; n]))));
+    file(columns)
+}
+
+/// A file of `agent_health`: the row of number 0 says of each stream its next number.
+pub(crate) fn health(vehicle: &str, boot: u64, streams: &[(&str, u64)]) -> Bytes {
+    let mut columns = common(&[(vehicle, boot, 0..streams.len() as u64)]);
+    columns.push(("component", Arc::new(StringArray::from(vec!["stream"; streams.len()]))));
+    columns.push(("name", Arc::new(StringArray::from(streams.iter().map(|s| s.0).collect::<Vec<_>>()))));
+    columns.push(("emitted", Arc::new(Int64Array::from_iter_values(streams.iter().map(|s| s.1 as i64)))));
+    file(columns)
+}
+
+/// A file of `gap_data`: one gap of `stream`.
+pub(crate) fn gap(
+    vehicle: &str,
+    boot: u64,
+    stream: &str,
+    first: i64,
+    last: Option<i64>,
+    count: i64,
+) -> Bytes {
+    let mut columns = common(&[(vehicle, boot, 0..1)]);
+    columns.push(("stream", Arc::new(StringArray::from(vec![stream]))));
+    columns.push(("gap_boot_id", Arc::new(StringArray::from(vec![format!("{boot:016x}")]))));
+    columns.push(("first_seq", Arc::new(Int64Array::from(vec![first]))));
+    columns.push(("last_seq", Arc::new(Int64Array::from(vec![last]))));
+    columns.push(("count", Arc::new(Int64Array::from(vec![count]))));
+    file(columns)
+}
+
+fn common(rows: &[Rows]) -> Vec<(&'static str, ArrayRef)> {
+    let each =
+        || rows.iter().flat_map(|(vehicle, boot, seqs)| seqs.clone().map(move |s| (*vehicle, *boot, s)));
+    vec![
+        ("vehicle_id", Arc::new(StringArray::from(each().map(|r| r.0).collect::<Vec<_>>()))),
+        ("boot_id", Arc::new(StringArray::from(each().map(|r| format!("{:016x}", r.1)).collect::<Vec<_>>()))),
+        ("seq", Arc::new(Int64Array::from(each().map(|r| r.2 as i64).collect::<Vec<_>>()))),
+    ]
+}
+
+fn file(columns: Vec<(&'static str, ArrayRef)>) -> Bytes {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    let mut writer = ArrowWriter::try_new(Vec::new(), batch.schema(), None).unwrap();
+    writer.write(&batch).unwrap();
+    writer.into_inner().unwrap().into()
+}

@@ -1,0 +1,285 @@
+//! A small lake, written as the ledger's documentation says, and every fault that must not hide in it.
+
+use super::*;
+use bytes::Bytes;
+use milepost_sink::store::Folder;
+use samples::Rows;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const TOPIC_ID: &str = "0123456789abcdef0123456789abcdef";
+const IMAGE: &str = "_images/ab/abcd.jpg";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
+/// A lake in a folder of its own.
+struct Lake(tempfile::TempDir);
+
+/// One claim: its file and the rows of it.
+struct Claimed<'a> {
+    topic: &'a str,
+    number: u64,
+    file: Bytes,
+    rows: &'a [Rows<'a>],
+}
+
+impl Lake {
+    /// Two vehicles' fixes in three claims, an image, health reports, and a gap.
+    fn whole() -> Self {
+        let lake = Lake(tempfile::tempdir().unwrap());
+        let gps: [&[Rows]; 3] = [
+            &[("a", 1, 0..60), ("b", 9, 0..60)],
+            &[("a", 1, 60..120)],
+            &[("b", 9, 70..80), ("a", 1, 120..130)],
+        ];
+        for (number, rows) in gps.into_iter().enumerate() {
+            lake.claim(&Claimed {
+                topic: "gps_data",
+                number: number as u64,
+                file: samples::rows(rows),
+                rows,
+            });
+        }
+        let camera = samples::camera(&[("a", 1, 0..2)], &format!("s3://bucket/lake/{IMAGE}"));
+        lake.claim(&Claimed { topic: "camera_data", number: 0, file: camera, rows: &[("a", 1, 0..2)] });
+        lake.write(IMAGE, b"\xff\xd8");
+        let health = samples::health("a", 1, &[("gps_data", 130), ("camera_data", 2)]);
+        lake.claim(&Claimed { topic: "agent_health", number: 0, file: health, rows: &[("a", 1, 0..2)] });
+        let gap = samples::gap("b", 9, "gps_data", 60, Some(69), 10);
+        lake.claim(&Claimed { topic: "gap_data", number: 0, file: gap, rows: &[("b", 9, 0..1)] });
+        lake
+    }
+
+    fn path(&self, key: &str) -> PathBuf {
+        self.0.path().join(key)
+    }
+
+    fn write(&self, key: &str, body: &[u8]) {
+        fs::create_dir_all(self.path(key).parent().unwrap()).unwrap();
+        fs::write(self.path(key), body).unwrap();
+    }
+
+    /// Writes a claim of ten records, its file and its manifest.
+    fn claim(&self, c: &Claimed) {
+        let (topic, number, first) = (c.topic, c.number, c.number * 10);
+        let key = format!(
+            "{topic}/dt=2026-01-01/{topic}-3-{}-{first:019}-{:019}.parquet",
+            &TOPIC_ID[..16],
+            first + 9
+        );
+        self.write(&key, &c.file);
+        let rows: u64 = c.rows.iter().map(|r| r.2.end - r.2.start).sum();
+        let mut place = json!({
+            "format": 1, "topic": topic, "topic_id": TOPIC_ID, "partition": 3, "number": number,
+            "first": first, "last": first + 9, "previous": number.checked_sub(1).map(|n| n * 10), "by": "test", "at_ms": 0,
+        });
+        let mut claim = place.clone();
+        claim["shape"] = json!({});
+        claim["files"] = json!([{"key": key, "rows": rows}]);
+        let manifest = place.as_object_mut().unwrap();
+        let seen = |r: &Rows| json!({"vehicle": r.0, "boot": format!("{:016x}", r.1), "stream": topic, "ranges": [[r.2.start, r.2.end - 1]]});
+        let more = json!({
+            "records": 10, "lost": [], "frames": 10, "readings": rows, "rows": rows, "duplicates": 0, "unread": null,
+            "files": [{"key": key, "table": topic, "dt": "2026-01-01", "rows": rows, "bytes": c.file.len(),
+                       "sha256": hex(&Sha256::digest(&c.file))}],
+            "images": {"objects": 0, "bytes": 0}, "record_ms": [0, 0], "state": null,
+            "seen": c.rows.iter().map(seen).collect::<Vec<_>>(),
+        });
+        manifest.extend(more.as_object().unwrap().clone());
+        self.write(&ledger_key("claims", topic, number), claim.to_string().as_bytes());
+        self.write(&ledger_key("manifests", topic, number), place.to_string().as_bytes());
+    }
+
+    fn edit(&self, key: &str, change: impl FnOnce(&mut Value)) {
+        let mut value = serde_json::from_slice(&fs::read(self.path(key)).unwrap()).unwrap();
+        change(&mut value);
+        self.write(key, value.to_string().as_bytes());
+    }
+
+    /// The key of the file of a claim of `gps_data`.
+    fn file(&self, number: u64) -> String {
+        let first = number * 10;
+        format!("gps_data/dt=2026-01-01/gps_data-3-{}-{first:019}-{:019}.parquet", &TOPIC_ID[..16], first + 9)
+    }
+
+    fn audit(&self) -> Report {
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        runtime.block_on(audit(Arc::new(Folder::open(self.0.path()).unwrap()))).unwrap()
+    }
+}
+
+fn ledger_key(kind: &str, topic: &str, number: u64) -> String {
+    format!("_milepost/{kind}/{topic}/{TOPIC_ID}/00003/{:019}.json", i64::MAX as u64 - number * 10)
+}
+
+/// Audits a lake in which something was done, and expects that a fault says `what`.
+#[track_caller]
+fn finds(what: &str, harm: impl FnOnce(&Lake)) -> Report {
+    let lake = Lake::whole();
+    harm(&lake);
+    let report = lake.audit();
+    assert_eq!(report.verdict, Verdict::Bad, "{report}");
+    assert!(report.faults.iter().any(|f| f.to_string().contains(what)), "no {what:?} in\n{report}");
+    report
+}
+
+#[test]
+fn a_whole_lake_is_accounted_for() {
+    let report = Lake::whole().audit();
+    assert_eq!(report.verdict, Verdict::Ok, "{report}");
+    let gps = &report.tables["gps_data"];
+    assert_eq!((gps.rows, gps.files, gps.vehicles, gps.boots), (200, 3, 2, 2));
+    assert_eq!((gps.duplicates, gps.gaps_declared, gps.gaps_undeclared), (0, 10, 0));
+    assert_eq!((report.ledger.chains, report.ledger.claims, report.ledger.images), (4, 6, 1));
+    assert_eq!(report.ledger.records, 60);
+}
+
+#[test]
+fn a_deleted_file_is_found() {
+    let report = finds("it is missing", |lake| fs::remove_file(lake.path(&lake.file(1))).unwrap());
+    assert_eq!(report.lost(), 60);
+    assert_eq!(report.tables["gps_data"].verdict, Verdict::Bad);
+    assert_eq!(report.tables["camera_data"].verdict, Verdict::Ok);
+}
+
+#[test]
+fn a_doubled_file_is_found_and_its_rows_counted() {
+    let report = finds("it is foreign", |lake| {
+        fs::copy(lake.path(&lake.file(1)), lake.path("gps_data/dt=2026-01-01/copy.parquet"))
+            .map(drop)
+            .unwrap();
+    });
+    assert_eq!(report.duplicates(), 60);
+}
+
+#[test]
+fn a_foreign_file_is_found_whatever_it_holds() {
+    for name in ["gps_data/dt=2026-01-01/x.parquet", "gps_data/x.csv", "other_table/x.parquet"] {
+        finds("it is foreign", |lake| lake.write(name, b"nothing"));
+    }
+}
+
+#[test]
+fn what_readers_pass_over_is_no_fault() {
+    let lake = Lake::whole();
+    for name in ["gps_data/_SUCCESS", "gps_data/dt=2026-01-01/.crc", "_spark_metadata/0"] {
+        lake.write(name, b"");
+    }
+    assert_eq!(lake.audit().verdict, Verdict::Ok);
+}
+
+#[test]
+fn a_removed_row_is_found() {
+    let less = samples::rows(&[("a", 1, 60..119)]);
+    finds("seq 119 to 119", |lake| lake.write(&lake.file(1), &less));
+    finds("have the digest", |lake| lake.write(&lake.file(1), &less));
+    finds("it has 59 rows, and the manifest says 60", |lake| lake.write(&lake.file(1), &less));
+}
+
+#[test]
+fn a_row_that_took_the_place_of_another_is_found() {
+    let other = samples::rows(&[("a", 1, 60..119), ("a", 1, 5..6)]);
+    finds("in its files are not those it says", |lake| lake.write(&lake.file(1), &other));
+    let report = finds("repeat the seq", |lake| lake.write(&lake.file(1), &other));
+    assert_eq!((report.lost(), report.duplicates()), (1, 1));
+}
+
+#[test]
+fn a_lost_end_is_found_by_the_vehicles_own_count() {
+    finds("seq 130 to 139", |lake| {
+        let health = samples::health("a", 1, &[("gps_data", 140), ("camera_data", 2)]);
+        lake.claim(&Claimed { topic: "agent_health", number: 0, file: health, rows: &[("a", 1, 0..2)] });
+    });
+}
+
+#[test]
+fn an_edited_claim_is_found() {
+    let key = ledger_key("claims", "gps_data", 1);
+    finds("another range", |lake| lake.edit(&key, |c| c["last"] = json!(18)));
+    finds("another chain or offset than its key", |lake| lake.edit(&key, |c| c["first"] = json!(11)));
+    finds("does not follow", |lake| lake.edit(&key, |c| c["number"] = json!(5)));
+    finds("not those of its claim", |lake| lake.edit(&key, |c| c["files"][0]["rows"] = json!(61)));
+    finds("cannot be read", |lake| lake.write(&key, b"{"));
+    finds("its claim is missing", |lake| fs::remove_file(lake.path(&key)).unwrap());
+}
+
+#[test]
+fn an_edited_manifest_is_found() {
+    let key = ledger_key("manifests", "gps_data", 1);
+    finds("against the range", |lake| lake.edit(&key, |m| m["records"] = json!(9)));
+    finds("manifest says otherwise", |lake| lake.edit(&key, |m| m["files"][0]["bytes"] = json!(9)));
+    finds("manifest says otherwise", |lake| lake.edit(&key, |m| m["files"][0]["sha256"] = json!("00")));
+    finds("are not those it says", |lake| lake.edit(&key, |m| m["seen"][0]["ranges"] = json!([[60, 118]])));
+    finds("are not those it says", |lake| lake.edit(&key, |m| m["seen"] = json!([])));
+    finds("it is foreign", |lake| lake.edit(&key, |m| m["files"] = json!([])));
+    finds("its manifest is missing", |lake| fs::remove_file(lake.path(&key)).unwrap());
+    finds("reads format 1", |lake| lake.edit(&key, |m| m["format"] = json!(2)));
+}
+
+#[test]
+fn two_claims_of_the_same_file_are_found() {
+    finds("two manifests name it", |lake| {
+        let file = json!(
+            serde_json::from_slice::<Value>(
+                &fs::read(lake.path(&ledger_key("manifests", "gps_data", 0))).unwrap()
+            )
+            .unwrap()["files"][0]
+        );
+        lake.edit(&ledger_key("manifests", "gps_data", 1), |m| m["files"] = json!([file]));
+    });
+}
+
+#[test]
+fn a_missing_image_is_found() {
+    finds("which is missing", |lake| fs::remove_file(lake.path(IMAGE)).unwrap());
+}
+
+#[test]
+fn unread_records_are_a_fault_with_their_reason() {
+    finds("10 version 2", |lake| {
+        lake.edit(&ledger_key("manifests", "gps_data", 2), |m| {
+            m["unread"] = json!({"key": "_milepost/unread/x.frames", "records": 10, "bytes": 0, "reasons": {"version 2": 10}});
+        });
+    });
+}
+
+#[test]
+fn a_damaged_state_is_found() {
+    let key = "_milepost/state/gps_data/x/00003/0-0123456789abcdef.json";
+    finds("not what its key's digest says", |lake| {
+        lake.write(key, b"{}");
+        lake.edit(&ledger_key("manifests", "gps_data", 2), |m| m["state"] = json!(key));
+    });
+}
+
+#[test]
+fn the_newest_claim_may_wait_for_its_manifest() {
+    let lake = Lake::whole();
+    fs::remove_file(lake.path(&ledger_key("manifests", "gps_data", 2))).unwrap();
+    let report = lake.audit();
+    assert_eq!(report.verdict, Verdict::Ok, "{report}");
+    assert_eq!(report.ledger.unfinished, 1);
+    assert_eq!(report.tables["gps_data"].rows, 200);
+}
+
+#[test]
+fn a_report_is_the_same_for_people_and_machines() {
+    let report = finds("it is missing", |lake| fs::remove_file(lake.path(&lake.file(1))).unwrap());
+    let json: Value = serde_json::to_value(&report).unwrap();
+    assert_eq!(json["verdict"], "bad");
+    assert_eq!(json["tables"]["gps_data"]["gaps_undeclared"], 60);
+    assert!(report.to_string().ends_with("verdict: bad"));
+}
+
+#[test]
+fn the_command_refuses_what_is_no_lake_and_makes_no_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = |path: &Path| Options { lake: path.display().to_string(), json: true };
+    assert!(run(&options(&folder.path().join("absent"))).is_err());
+    assert!(!folder.path().join("absent").exists());
+    assert!(run(&options(folder.path())).is_err());
+}
