@@ -102,6 +102,46 @@ async fn what_is_published_while_the_bridge_is_away_waits_for_it() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_restarts_is_connected_to_again_and_loses_nothing() {
+    let Some(mut broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    cluster.broker_down(-1).unwrap();
+    let frames: Vec<_> = (0..200).map(truck).collect();
+    publish(broker.port, frames.clone()).await;
+    until("frames in flight", || bridge.counters().in_flight == 200).await;
+    broker.restart(true);
+    until("a new connection", || bridge.counters().connections >= 2).await;
+    assert_eq!(bridge.counters().acked, 0);
+    cluster.broker_up(-1).unwrap();
+    read(&cluster.bootstrap_servers(), "gps_data", |r| has_all(r, &frames));
+    // What was in flight over the old connection came again over the new one, and is acknowledged there.
+    until("acknowledgements", || bridge.counters().acked == 200).await;
+    assert!(bridge.counters().delivered >= 200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_that_forgets_everything_loses_nothing_that_was_in_flight() {
+    let Some(mut broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    cluster.broker_down(-1).unwrap();
+    let frames: Vec<_> = (0..200).map(truck).collect();
+    publish(broker.port, frames.clone()).await;
+    until("frames in flight", || bridge.counters().in_flight == 200).await;
+    broker.restart(false);
+    until("a new subscription", || bridge.counters().connections >= 2 && bridge.counters().connected).await;
+    cluster.broker_up(-1).unwrap();
+    until("deliveries", || bridge.counters().delivered == 200).await;
+    // The new session has seen none of them: an acknowledgement would be of another packet.
+    assert_eq!(bridge.counters().acked, 0);
+    let more: Vec<_> = (200..300).map(truck).collect();
+    publish(broker.port, more).await;
+    until("acknowledgements", || bridge.counters().acked == 100).await;
+    read(&cluster.bootstrap_servers(), "gps_data", |r| has_all(r, &frames));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_missing_topic_makes_dead_letters() {
     let Some(broker) = Mosquitto::start("") else { return };
     let cluster = kafka();

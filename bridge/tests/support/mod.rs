@@ -42,7 +42,7 @@ impl Mosquitto {
         let dir = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let config = format!(
-            "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\n\
+            "listener {port} 127.0.0.1\nuser root\nallow_anonymous true\npersistence true\n\
              persistence_location {}/\nmax_inflight_messages 0\nmax_queued_messages 0\n{extra}\n",
             dir.path().display()
         );
@@ -53,10 +53,11 @@ impl Mosquitto {
         Some(broker)
     }
 
-    /// Ends it in order, so that it writes its state, and starts it again on the same port.
-    pub(crate) fn restart(&mut self) {
+    /// Ends it and starts it again on the same port: in order, so that it writes its state, or without.
+    pub(crate) fn restart(&mut self, keep: bool) {
         let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
+        let signal = if keep { "-TERM" } else { "-KILL" };
+        assert!(Command::new("kill").args([signal, &pid]).status().unwrap().success());
         self.child.wait().unwrap();
         self.child = spawn(&self.program, &self.dir);
         self.wait();

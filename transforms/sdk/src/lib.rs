@@ -41,6 +41,7 @@ pub mod params;
 pub mod reading;
 pub mod run;
 pub mod state;
+#[cfg(not(target_family = "wasm"))]
 pub mod testing;
 
 pub use author::Transform;
