@@ -99,8 +99,8 @@ fn parse(text: &str, units: &[(&str, u128)]) -> Option<u128> {
 
 /// Writes an amount in the largest unit that divides it.
 fn show(f: &mut fmt::Formatter<'_>, amount: u128, units: &[(&str, u128)], space: &str) -> fmt::Result {
-    let binary_or_coarse = units.iter().find(|(_, factor)| amount != 0 && amount % factor == 0);
-    let (unit, factor) = binary_or_coarse.or(units.last()).copied().unwrap_or(("", 1));
+    let exact = units.iter().find(|(_, factor)| amount != 0 && amount.is_multiple_of(*factor));
+    let (unit, factor) = exact.or(units.last()).copied().unwrap_or(("", 1));
     write!(f, "{}{space}{unit}", amount / factor)
 }
 

@@ -1,0 +1,77 @@
+//! The agent's binary: read the configuration, start, wait for a signal, drain.
+
+use clap::Parser;
+use milepost_agent::config::{Config, DEFAULTS};
+use milepost_agent::run::{Agent, Seams};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Brings a vehicle's readings through its transforms to the broker.
+#[derive(Parser)]
+#[command(version)]
+struct Args {
+    /// The configuration file; the environment (MILEPOST_AGENT__…) wins over it.
+    #[arg(long, value_name = "FILE", env = "MILEPOST_AGENT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Prints every setting with its default and its meaning.
+    #[arg(long)]
+    print_config: bool,
+}
+
+/// The configuration or what it names is not usable: starting again will not help.
+const EXIT_CONFIG: u8 = 78;
+/// The agent stopped by itself.
+const EXIT_HALTED: u8 = 1;
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    if args.print_config {
+        print!("{DEFAULTS}");
+        return ExitCode::SUCCESS;
+    }
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    // A variable that is not UTF-8 is not ours.
+    let environment =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    let config = match Config::load(args.config.as_deref(), environment) {
+        Ok(config) => config,
+        Err(error) => return fail(EXIT_CONFIG, &error),
+    };
+    // The pipeline has its own thread; one more is enough for sources and uplink.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+    match runtime {
+        Ok(runtime) => runtime.block_on(run(config)),
+        Err(error) => fail(EXIT_HALTED, &error),
+    }
+}
+
+async fn run(config: Config) -> ExitCode {
+    let drain = config.shutdown.drain.0;
+    let (mut term, mut int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
+        (Ok(term), Ok(int)) => (term, int),
+        (Err(error), _) | (_, Err(error)) => return fail(EXIT_HALTED, &error),
+    };
+    let agent = match Agent::start(config, Seams::default()).await {
+        Ok(agent) => agent,
+        Err(error) => return fail(EXIT_CONFIG, &error),
+    };
+    let halted = tokio::select! {
+        _ = term.recv() => None,
+        _ = int.recv() => None,
+        ended = agent.ended() => Some(ended),
+    };
+    let report = agent.stop(drain).await;
+    tracing::info!(undelivered = report.undelivered, "The agent has stopped");
+    match halted {
+        None => ExitCode::SUCCESS,
+        Some(Ok(())) => fail(EXIT_HALTED, &"The pipeline ended without a reason"),
+        Some(Err(halted)) => fail(EXIT_HALTED, &halted),
+    }
+}
+
+fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
+    eprintln!("milepost-agent: {error}");
+    ExitCode::from(code)
+}
