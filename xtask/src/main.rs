@@ -1,40 +1,50 @@
-//! Developer chores: `cargo xtask …`.
+//! `cargo xtask …`: the chores of those who work on Milepost.
+//!
+//! `check` is the fast loop; `test` proves the whole chain and brings what it needs; `bench` prints
+//! figures. Nothing here is part of what users run.
+#![allow(unreachable_pub)]
 
+mod bring;
 mod cross;
+mod run;
+mod suite;
 mod transforms;
 
+use anyhow::Result;
 use clap::{Parser, Subcommand};
-use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Developer chores of Milepost")]
-struct Args {
+struct Cli {
     #[command(subcommand)]
     command: Command,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// The example transforms: build `transforms/prebuilt`, or check that it matches its source.
+    /// Format, lint and unit tests: the fast loop
+    Check,
+    /// Everything that proves the chain; brings what it needs into a cache folder
+    Test {
+        /// Also what takes long
+        #[arg(long)]
+        full: bool,
+    },
+    /// Print the figures of every bench
+    Bench {
+        /// Only the benches whose name contains this
+        filter: Option<String>,
+    },
+    /// Build the example transforms, or check that the committed ones match their source
     #[command(subcommand)]
     Transforms(transforms::Command),
 }
 
-fn main() -> ExitCode {
-    let result = match Args::parse().command {
-        Command::Transforms(command) => transforms::run(&root(), &command),
-    };
-    match result {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(e) => {
-            eprintln!("{e}");
-            ExitCode::FAILURE
-        }
+fn main() -> Result<()> {
+    match Cli::parse().command {
+        Command::Check => suite::check(),
+        Command::Test { full } => suite::test(full),
+        Command::Bench { filter } => suite::bench(filter.as_deref()),
+        Command::Transforms(command) => transforms::run(&run::root(), &command).map_err(anyhow::Error::msg),
     }
-}
-
-/// The workspace's folder.
-fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask is a folder of the workspace").into()
 }
