@@ -1,1 +1,32 @@
-//! milepost-tests
+//! What the end-to-end tests share: the project's programs as processes, a real Mosquitto, and
+//! librdkafka's mock cluster, all on free loopback ports and stopped with the value that holds them.
+//!
+//! A part that cannot run here is skipped with a line that says so; in CI it is a failure.
+#![allow(missing_docs)]
+
+pub mod kafka;
+pub mod process;
+
+use std::path::PathBuf;
+
+/// The recorded drives and receiver logs, where they are on this machine.
+pub fn shared_data() -> Option<PathBuf> {
+    let dir = std::env::var_os("MILEPOST_SHARED_DATA").map(PathBuf::from)?;
+    dir.is_dir().then_some(dir)
+}
+
+/// The interpreter with the packages of `tests/python/requirements.txt`.
+pub fn python() -> Option<PathBuf> {
+    std::env::var_os("MILEPOST_PYTHON").map(PathBuf::from).filter(|p| p.is_file())
+}
+
+/// A script beside the tests.
+pub fn script(name: &str) -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("python").join(name)
+}
+
+/// Says that a test is skipped and why; fails it in CI, where nothing may be missing.
+pub fn skip(why: &str) {
+    assert!(std::env::var("CI").is_err(), "In CI nothing may be missing: {why}");
+    eprintln!("skipped: {why} (`cargo xtask test` brings what it needs)");
+}
