@@ -1,20 +1,23 @@
-//! Brings what the tests need: Debian packages as root, Python packages into a private environment.
+//! Brings what the tests need: Debian packages as root, Python packages into a private environment, a
+//! Kafka broker's jars into a folder.
 //! Nothing is assumed to be on the machine but Rust; nothing is fetched but packages by name.
 
 use crate::run::{cache, found, root, run, succeeds};
 use anyhow::{Context, Result, bail};
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A program that the tests run and the Debian package that holds it.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("cc", "build-essential"),
     ("make", "build-essential"),
     ("mosquitto", "mosquitto"),
     ("gpsd", "gpsd"),
     ("gpsfake", "gpsd-clients"),
     ("python3", "python3"),
+    ("java", "openjdk-17-jre-headless"),
+    ("mvn", "maven"),
 ];
 
 /// Installs the Debian packages that are missing. Says what to install where it may not.
@@ -51,10 +54,8 @@ pub fn debian_packages() -> Result<()> {
 /// interpreter. One environment for each content of that file.
 pub fn python() -> Result<PathBuf> {
     let requirements = root().join("tests/python/requirements.txt");
-    let text = std::fs::read(&requirements).with_context(|| format!("Cannot read {}", requirements.display()))?;
-    let tag: String = Sha256::digest(&text).iter().take(6).map(|b| format!("{b:02x}")).collect();
-    let env = cache()?.join(format!("python-{tag}"));
-    let (python, ready) = (env.join("bin/python"), env.join("ready"));
+    let (env, ready) = kept("python", &requirements)?;
+    let python = env.join("bin/python");
     if ready.is_file() && succeeds(Command::new(&python).arg("--version")) {
         return Ok(python);
     }
@@ -68,6 +69,33 @@ pub fn python() -> Result<PathBuf> {
     run(Command::new(&python).args(["-m", "pip", "install", "--quiet", "--requirement"]).arg(&requirements))?;
     std::fs::write(&ready, "")?;
     Ok(python)
+}
+
+/// The folder with the jars of the Kafka that `tests/kafka/pom.xml` names; one for each content of that
+/// file.
+pub fn kafka() -> Result<PathBuf> {
+    let pom = root().join("tests/kafka/pom.xml");
+    let (lib, ready) = kept("kafka", &pom)?;
+    if !ready.is_file() {
+        let _ = std::fs::remove_dir_all(&lib);
+        let mut copy = Command::new("mvn");
+        copy.args(["-q", "-B", "-f"]).arg(&pom);
+        copy.arg("org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies");
+        copy.arg(format!("-DoutputDirectory={}", lib.display())).arg("-DincludeScope=runtime");
+        run(&mut copy)?;
+        std::fs::write(&ready, "")?;
+    }
+    Ok(lib)
+}
+
+/// A folder of the cache for what a file describes, named after its content, and the mark that says it
+/// is complete.
+fn kept(name: &str, description: &Path) -> Result<(PathBuf, PathBuf)> {
+    let text = std::fs::read(description).with_context(|| format!("Cannot read {}", description.display()))?;
+    let tag: String = Sha256::digest(&text).iter().take(6).map(|b| format!("{b:02x}")).collect();
+    let dir = cache()?.join(format!("{name}-{tag}"));
+    let ready = dir.join("ready");
+    Ok((dir, ready))
 }
 
 fn is_root() -> bool {

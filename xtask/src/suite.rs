@@ -39,6 +39,7 @@ pub fn test(full: bool) -> Result<()> {
         other => other,
     })?;
     let python = steps.step("bring: Python readers", bring::python)?;
+    let kafka = steps.step("bring: Kafka", bring::kafka)?;
     steps.step("lint", lint)?;
     steps.step("transforms: the committed components match their source", || {
         transforms::run(&root(), &transforms::Command::Check).map_err(anyhow::Error::msg)
@@ -47,7 +48,7 @@ pub fn test(full: bool) -> Result<()> {
     steps.step("build", || run(&mut cargo(&["build", "--workspace", "--bins"])))?;
     let counts = steps.step("tests", || {
         let mut c = cargo(&["test", "--workspace", "--no-fail-fast"]);
-        c.env("MILEPOST_PYTHON", &python);
+        c.env("MILEPOST_PYTHON", &python).env("MILEPOST_KAFKA_LIB", &kafka);
         if full {
             c.env("MILEPOST_FULL", "1");
         }
