@@ -22,14 +22,18 @@ const PROGRAMS: [(&str, &str); 8] = [
 
 /// Installs the Debian packages that are missing. Says what to install where it may not.
 pub fn debian_packages() -> Result<()> {
-    let mut missing: Vec<&str> = PROGRAMS.iter().filter(|(program, _)| !found(program)).map(|(_, p)| *p).collect();
+    let mut missing: Vec<&str> =
+        PROGRAMS.iter().filter(|(program, _)| !found(program)).map(|(_, p)| *p).collect();
     missing.dedup();
     if missing.is_empty() {
         return Ok(());
     }
     let by_hand = format!("apt-get install {}", missing.join(" "));
     if !found("apt-get") || !is_root() {
-        bail!("The tests need {}: install them (on Debian: `sudo {by_hand}`) and run again", missing.join(", "));
+        bail!(
+            "The tests need {}: install them (on Debian: `sudo {by_hand}`) and run again",
+            missing.join(", ")
+        );
     }
     let apt = |args: &[&str]| {
         let mut c = Command::new("apt-get");
@@ -91,7 +95,8 @@ pub fn kafka() -> Result<PathBuf> {
 /// A folder of the cache for what a file describes, named after its content, and the mark that says it
 /// is complete.
 fn kept(name: &str, description: &Path) -> Result<(PathBuf, PathBuf)> {
-    let text = std::fs::read(description).with_context(|| format!("Cannot read {}", description.display()))?;
+    let text =
+        std::fs::read(description).with_context(|| format!("Cannot read {}", description.display()))?;
     let tag: String = Sha256::digest(&text).iter().take(6).map(|b| format!("{b:02x}")).collect();
     let dir = cache()?.join(format!("{name}-{tag}"));
     let ready = dir.join("ready");

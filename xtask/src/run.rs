@@ -14,8 +14,10 @@ pub fn root() -> PathBuf {
 pub fn cache() -> Result<PathBuf> {
     let base = match std::env::var_os("XDG_CACHE_HOME") {
         Some(dir) => PathBuf::from(dir),
-        None => PathBuf::from(std::env::var_os("HOME").context("HOME is not set, so there is no cache folder")?)
-            .join(".cache"),
+        None => {
+            PathBuf::from(std::env::var_os("HOME").context("HOME is not set, so there is no cache folder")?)
+                .join(".cache")
+        }
     };
     let dir = base.join("milepost");
     std::fs::create_dir_all(&dir).with_context(|| format!("Cannot make {}", dir.display()))?;

@@ -54,7 +54,11 @@ fn any_columns() -> impl Strategy<Value = Vec<ColumnSpec>> {
 }
 
 /// A batch of that stream with those columns.
-pub(crate) fn batch_of(stream: Stream, columns: Vec<ColumnSpec>, rows: usize) -> impl Strategy<Value = Batch> {
+pub(crate) fn batch_of(
+    stream: Stream,
+    columns: Vec<ColumnSpec>,
+    rows: usize,
+) -> impl Strategy<Value = Batch> {
     let head = (
         "[A-Za-z0-9._-]{1,64}",
         any::<u64>(),
