@@ -126,6 +126,15 @@ impl Agent {
     /// Builds and starts an agent. Needs a Tokio runtime with time and I/O. Opens the spool and loads the
     /// transforms first, so that what is wrong is said before anything runs.
     pub async fn start(config: Config, seams: Seams) -> Result<AgentHandle, StartError> {
+        Self::start_with(config, seams, Vec::new()).await
+    }
+
+    /// [`Agent::start`], with sources of the caller's own beside those of the configuration.
+    pub async fn start_with(
+        config: Config,
+        seams: Seams,
+        own: Vec<Named>,
+    ) -> Result<AgentHandle, StartError> {
         let clock = seams.clock.clone();
         let now = pipeline::now(&*clock);
         let boot = BootId((seams.entropy)());
@@ -137,7 +146,7 @@ impl Agent {
             None => Arc::new(RealDisk::new(config.data_dir.join("spool")).map_err(data_dir)?),
         };
         let chain = load(&config.transform, seams.engine)?;
-        let sources = build(&config, &clock)?;
+        let sources = build(&config, &clock)?.into_iter().chain(own);
         let (outbox, spool) = Outbox::open(disk, config.outbox(), config.vehicle.clone(), boot, now)?;
 
         let (intake, deliveries) = channel(config.queue_limits());
@@ -356,9 +365,9 @@ fn transform_figures(link: &Link) -> TransformFigures {
 }
 
 /// A source and its name.
-type Built = (String, Box<dyn Source>);
+pub type Named = (String, Box<dyn Source>);
 
-fn build(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Built>, StartError> {
+fn build(config: &Config, clock: &Arc<dyn Clock>) -> Result<Vec<Named>, StartError> {
     let context = Context { clock: clock.clone() };
     let build = |source: &crate::config::SourceConfig| match source.settings.build(&context) {
         Ok(built) => Ok((source.name.clone(), built)),

@@ -1,0 +1,210 @@
+//! Whole agents against a real Mosquitto.
+
+mod support;
+
+use milepost_agent::run::{Agent, AgentHandle, Seams};
+use milepost_wire::{Reading, Stream};
+use std::path::Path;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+use support::*;
+
+async fn start(dir: &Path, port: u16, readings: Vec<Reading>, pause: Duration) -> AgentHandle {
+    let sources = vec![script(readings, pause)];
+    Agent::start_with(config(dir, port), Seams::default(), sources).await.unwrap()
+}
+
+/// An agent that has nothing to read and only delivers what an earlier one left.
+async fn start_idle(dir: &Path, port: u16) -> AgentHandle {
+    Agent::start(config(dir, port), Seams::default()).await.unwrap()
+}
+
+/// Every number from 0 to `count` came, of one boot.
+fn assert_complete(subscriber: &Subscriber, stream: &Stream, count: u64) {
+    let numbers = subscriber.numbers(stream);
+    let (_, seen) = numbers.first_key_value().expect("a boot");
+    let missing: Vec<u64> = (0..count).filter(|n| !seen.contains_key(n)).collect();
+    assert_eq!((seen.len() as u64, missing), (count, vec![]));
+}
+
+/// Frames that came twice are whole ones: the repeated ranges are ranges of frames.
+fn repeated_frames(subscriber: &Subscriber, stream: &Stream) -> usize {
+    let mut frames: Vec<_> = subscriber.frames().into_iter().filter(|b| b.stream == *stream).collect();
+    frames.sort_by_key(|b| (b.boot, b.first_seq));
+    let mut repeated = 0;
+    for pair in frames.windows(2) {
+        match pair[0] == pair[1] {
+            true => repeated += 1,
+            false if pair[0].boot == pair[1].boot => {
+                assert_eq!(pair[0].first_seq + pair[0].len() as u64, pair[1].first_seq, "frames overlap");
+            }
+            false => {}
+        }
+    }
+    repeated
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_reading_arrives_once_and_the_health_report_adds_up() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let subscriber = Subscriber::start(broker.port).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut readings: Vec<Reading> = (0..5000).map(gps).collect();
+    readings.extend((0..3).map(|n| camera(n, 20_000)));
+    let agent = start(dir.path(), broker.port, readings.clone(), Duration::ZERO).await;
+    agent.sources_ended().await;
+    let report = agent.stop(PATIENCE).await;
+    assert_eq!(report.undelivered, 0);
+
+    until("all frames", || subscriber.readings(&Stream::Gps).len() >= 5000).await;
+    assert_eq!(subscriber.readings(&Stream::Gps), readings[..5000], "in order, unchanged");
+    until("the pictures", || subscriber.readings(&Stream::Camera).len() >= 3).await;
+    assert_eq!(subscriber.readings(&Stream::Camera), readings[5000..]);
+    assert_complete(&subscriber, &Stream::Gps, 5000);
+
+    until("a report", || subscriber.health().iter().any(|h| h.component == "lane")).await;
+    let health = subscriber.health();
+    let row = |component: &str, name: &str| {
+        health.iter().rfind(|h| h.component == component && h.name == name).expect("a row").clone()
+    };
+    assert_eq!(row("source", "script").received, Some(5003));
+    assert_eq!(row("stream", "gps_data").emitted, Some(5000));
+    assert_eq!(row("stream", "camera_data").emitted, Some(3));
+    let agent = health.iter().rfind(|h| h.component == "agent").unwrap();
+    assert_eq!((agent.received, agent.emitted), (Some(5003), Some(5003)));
+    assert!(agent.bytes.unwrap() > 1 << 20 && agent.version.is_some());
+    assert!(subscriber.gaps().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_the_broker_was_not_there_for_is_delivered_after_the_next_start() {
+    let port = free_port();
+    let dir = tempfile::tempdir().unwrap();
+    let agent = start(dir.path(), port, (0..500).map(gps).collect(), Duration::ZERO).await;
+    agent.sources_ended().await;
+    let report = agent.stop(Duration::from_millis(200)).await;
+    assert!(report.undelivered >= 9, "{}", report.undelivered);
+
+    let Some(broker) = Mosquitto::start("") else { return };
+    let subscriber = Subscriber::start(broker.port).await;
+    let agent = start_idle(dir.path(), broker.port).await;
+    until("the backlog", || subscriber.readings(&Stream::Gps).len() >= 500).await;
+    let report = agent.stop(PATIENCE).await;
+    assert_eq!(report.undelivered, 0);
+    assert_complete(&subscriber, &Stream::Gps, 500);
+    assert_eq!(repeated_frames(&subscriber, &Stream::Gps), 0);
+    assert!(subscriber.gaps().is_empty(), "{:?}", subscriber.gaps());
+
+    let agent = start_idle(dir.path(), broker.port).await;
+    let report = agent.stop(PATIENCE).await;
+    assert_eq!((report.undelivered, repeated_frames(&subscriber, &Stream::Gps)), (0, 0), "acks are kept");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn cut_connections_lose_nothing_and_repeat_only_whole_frames() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let proxy = Proxy::to(broker.port).await;
+    let subscriber = Subscriber::start(broker.port).await;
+    let dir = tempfile::tempdir().unwrap();
+    let agent =
+        start(dir.path(), proxy.port, (0..20_000).map(gps).collect(), Duration::from_micros(50)).await;
+    for _ in 0..10 {
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        proxy.cut();
+    }
+    agent.sources_ended().await;
+    let report = agent.stop(PATIENCE).await;
+    assert_eq!(report.undelivered, 0);
+    assert!(report.figures.uplink.connections.load(Relaxed) > 1, "it was cut");
+    until("all", || subscriber.numbers(&Stream::Gps).values().all(|n| n.len() >= 20_000)).await;
+    assert_complete(&subscriber, &Stream::Gps, 20_000);
+    println!("{} frames came twice", repeated_frames(&subscriber, &Stream::Gps));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_aborted_agent_loses_at_most_the_open_window_and_says_so() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let subscriber = Subscriber::start(broker.port).await;
+    let dir = tempfile::tempdir().unwrap();
+    let agent =
+        start(dir.path(), broker.port, (0..100_000).map(gps).collect(), Duration::from_micros(300)).await;
+    let boot = agent.boot();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    agent.abort().await;
+
+    let agent = start_idle(dir.path(), broker.port).await;
+    let report = agent.stop(PATIENCE).await;
+    assert_eq!(report.undelivered, 0);
+    let seen = subscriber.numbers(&Stream::Gps).remove(&boot).expect("rows of the aborted boot");
+    let last = *seen.keys().next_back().unwrap();
+    assert_eq!(seen.len() as u64, last + 1, "without holes");
+    repeated_frames(&subscriber, &Stream::Gps);
+    until("the gap row", || !subscriber.gaps().is_empty()).await;
+    let gaps = subscriber.gaps();
+    let gap = gaps.iter().find(|g| g.stream.as_deref() == Some("gps_data")).expect("a gap row");
+    assert_eq!((gap.reason.as_str(), gap.gap_boot_id.as_str()), ("crash_tail", boot.to_string().as_str()));
+    assert_eq!(gap.first_seq, Some(last as i64 + 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_frame_above_the_broker_s_packet_size_becomes_a_gap_row() {
+    for limit in ["max_packet_size 50000", "message_size_limit 50000"] {
+        let Some(broker) = Mosquitto::start(limit) else { return };
+        let subscriber = Subscriber::start(broker.port).await;
+        let dir = tempfile::tempdir().unwrap();
+        let readings = vec![camera(0, 1000), camera(1, 100_000), camera(2, 1000), gps(0)];
+        let agent = start(dir.path(), broker.port, readings, Duration::ZERO).await;
+        agent.sources_ended().await;
+        until("the gap row", || !subscriber.gaps().is_empty()).await;
+        until("the others", || subscriber.readings(&Stream::Camera).len() >= 2).await;
+        let report = agent.stop(PATIENCE).await;
+        assert_eq!(report.undelivered, 0, "{limit}");
+        let gaps = subscriber.gaps();
+        assert_eq!(gaps.len(), 1, "{limit}: {gaps:?}");
+        let gap = &gaps[0];
+        assert_eq!((gap.reason.as_str(), gap.count, gap.exact), ("undeliverable", 1, 1), "{limit}");
+        assert_eq!((gap.stream.as_deref(), gap.first_seq), (Some("camera_data"), Some(1)), "{limit}");
+        assert_eq!(subscriber.numbers(&Stream::Camera).pop_first().unwrap().1.len(), 2, "{limit}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_not_authorised_waits_and_holds_up_no_other() {
+    let Some(mut broker) = Mosquitto::start("") else { return };
+    let acl = broker.dir.path().join("acl");
+    std::fs::write(
+        &acl,
+        "topic read #\ntopic write milepost/v1/+/gps_data\ntopic write milepost/v1/+/agent_health\n",
+    )
+    .unwrap();
+    broker.restart(&format!("acl_file {}", acl.display()));
+    let subscriber = Subscriber::start(broker.port).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut readings = vec![camera(0, 1000)];
+    readings.extend((0..300).map(gps));
+    let agent = start(dir.path(), broker.port, readings, Duration::ZERO).await;
+    until("the others", || subscriber.readings(&Stream::Gps).len() >= 300).await;
+    until("a second try", || agent.counters().uplink.refusals.load(Relaxed) >= 2).await;
+    assert!(subscriber.readings(&Stream::Camera).is_empty());
+    drop(subscriber);
+
+    broker.restart("");
+    let subscriber = Subscriber::start(broker.port).await;
+    until("the picture", || subscriber.readings(&Stream::Camera).len() == 1).await;
+    let report = agent.stop(PATIENCE).await;
+    assert_eq!(report.undelivered, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receive_maximum_of_one_is_kept() {
+    let Some(broker) = Mosquitto::start("max_inflight_messages 1") else { return };
+    let subscriber = Subscriber::start(broker.port).await;
+    let dir = tempfile::tempdir().unwrap();
+    let agent = start(dir.path(), broker.port, (0..3000).map(gps).collect(), Duration::ZERO).await;
+    agent.sources_ended().await;
+    let report = agent.stop(PATIENCE).await;
+    assert_eq!(report.undelivered, 0);
+    assert_eq!(report.figures.uplink.connections.load(Relaxed), 1);
+    until("all", || subscriber.readings(&Stream::Gps).len() >= 3000).await;
+    assert_complete(&subscriber, &Stream::Gps, 3000);
+}
