@@ -1,0 +1,45 @@
+//! Prints the bytes a reading takes, whole messages, as Markdown tables.
+//!
+//! `cargo run --release -p milepost-bench --bin sizes`
+
+use milepost_bench::drives::{self, Drive};
+use milepost_bench::rivals;
+
+fn main() {
+    let made = drives::made(42);
+    for n in [60, 10] {
+        println!("\nBytes a reading in batches of {n}, made drive (2 h, seed 42):\n");
+        table(&made.streams, n);
+    }
+    let recorded = drives::recorded();
+    if recorded.is_empty() {
+        println!("\nNo recorded drives: there is no folder {}.", drives::folder().display());
+        return;
+    }
+    for n in [60, 10] {
+        println!("\nBytes a reading in batches of {n}, recorded:\n");
+        table(&recorded, n);
+    }
+}
+
+fn table(drives: &[Drive], n: usize) {
+    println!("| | readings | {} |", rivals::NAMES.join(" | "));
+    println!("|---|{}", "--:|".repeat(rivals::NAMES.len() + 1));
+    let mut logs = [0.0; 8];
+    for drive in drives {
+        let batches = drive.batches(n);
+        let readings: usize = batches.iter().map(|b| b.len()).sum();
+        let mut totals = [0; 8];
+        for batch in &batches {
+            totals.iter_mut().zip(rivals::sizes(batch)).for_each(|(total, size)| *total += size);
+        }
+        let each = totals.map(|t| t as f64 / readings as f64);
+        logs.iter_mut().zip(each).for_each(|(log, x)| *log += x.ln());
+        println!("| {} | {readings} | {} |", drive.name, cells(each));
+    }
+    println!("| *geometric mean* | | {} |", cells(logs.map(|l| (l / drives.len() as f64).exp())));
+}
+
+fn cells(each: [f64; 8]) -> String {
+    each.map(|x| if x < 100.0 { format!("{x:.2}") } else { format!("{x:.0}") }).join(" | ")
+}
