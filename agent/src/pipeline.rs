@@ -354,3 +354,6 @@ impl chain::Outlet for Rows {
         *self.poison.entry((transform.clone(), stream)).or_default() += 1;
     }
 }
+
+#[cfg(test)]
+mod tests;

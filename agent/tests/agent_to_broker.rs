@@ -208,3 +208,71 @@ async fn a_receive_maximum_of_one_is_kept() {
     until("all", || subscriber.readings(&Stream::Gps).len() >= 3000).await;
     assert_complete(&subscriber, &Stream::Gps, 3000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vehicle_with_a_certificate_is_let_in_over_tls_and_one_without_is_not() {
+    let Some(mut broker) = Mosquitto::start("") else { return };
+    let certs = broker.dir.path().to_owned();
+    let Some(()) = certificates(&certs, "truck-1") else { return };
+    let (tls, file) = (free_port(), |name: &str| certs.join(name).display().to_string());
+    broker.restart(&format!(
+        "listener {tls} 127.0.0.1\ncafile {}\ncertfile {}\nkeyfile {}\n\
+         require_certificate true\nuse_identity_as_username true\nallow_anonymous true",
+        file("ca.pem"),
+        file("server.pem"),
+        file("server.key")
+    ));
+    let subscriber = Subscriber::start(broker.port).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut with = config(dir.path(), tls);
+    with.uplink.url = format!("mqtts://127.0.0.1:{tls}");
+    with.uplink.ca = certs.join("ca.pem");
+    let without = with.clone();
+    with.uplink.cert = certs.join("client.pem");
+    with.uplink.key = certs.join("client.key");
+
+    let sources = vec![script((0..100).map(gps).collect(), Duration::ZERO)];
+    let agent = Agent::start_with(without, Seams::default(), sources).await.unwrap();
+    until("some refusals", || agent.counters().uplink.losses.load(Relaxed) >= 3).await;
+    let report = agent.stop(Duration::from_millis(100)).await;
+    assert!(report.undelivered > 0);
+
+    let mut other_authority = with.clone();
+    other_authority.data_dir = dir.path().join("other");
+    other_authority.uplink.ca = certs.join("client.pem");
+    let agent = Agent::start(other_authority, Seams::default()).await.unwrap();
+    until("some refusals", || agent.counters().uplink.losses.load(Relaxed) >= 3).await;
+    assert_eq!(agent.stop(Duration::from_millis(100)).await.figures.uplink.connections.load(Relaxed), 0);
+
+    let sources = vec![script((100..200).map(gps).collect(), Duration::ZERO)];
+    let agent = Agent::start_with(with, Seams::default(), sources).await.unwrap();
+    agent.sources_ended().await;
+    assert_eq!(agent.stop(PATIENCE).await.undelivered, 0);
+    until("all", || subscriber.readings(&Stream::Gps).len() >= 100).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_wrong_with_the_configuration_is_said_before_anything_runs() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut missing = config(dir.path(), 1);
+    let mut transform = milepost_agent::config::TransformConfig::embedded("t", *b"not a component");
+    missing.transform.push(transform.clone());
+    let refused = Agent::start(missing.clone(), Seams::default()).await.err().expect("refused").to_string();
+    assert!(refused.contains("Transform t") && refused.contains("component"), "{refused}");
+    transform.component = None;
+    transform.path = "/nonexistent.wasm".into();
+    missing.transform = vec![transform];
+    let refused = Agent::start(missing, Seams::default()).await.err().expect("refused").to_string();
+    assert!(refused.contains("/nonexistent.wasm"), "{refused}");
+
+    let mut tls = config(dir.path(), 1);
+    tls.uplink.url = "mqtts://127.0.0.1:1".into();
+    tls.uplink.ca = "/nonexistent.pem".into();
+    let refused = Agent::start(tls, Seams::default()).await.err().expect("refused").to_string();
+    assert!(refused.contains("/nonexistent.pem"), "{refused}");
+
+    let first = Agent::start(config(dir.path(), 1), Seams::default()).await.unwrap();
+    let refused = Agent::start(config(dir.path(), 1), Seams::default()).await.err().expect("refused");
+    assert!(refused.to_string().contains("in use"), "{refused}");
+    first.stop(Duration::ZERO).await;
+}

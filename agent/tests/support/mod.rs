@@ -276,3 +276,33 @@ pub(crate) fn camera(n: i64, bytes: usize) -> Reading {
     };
     Reading { ts: 1_700_000_000_000_000 + n, clock: Clock::Ntp, body: body.into() }
 }
+
+/// An authority, a certificate for 127.0.0.1 and one for a vehicle, as PEM files in a folder. `None`,
+/// and a line that says so, where openssl is not installed; a failure in CI.
+pub(crate) fn certificates(dir: &Path, vehicle: &str) -> Option<()> {
+    if Command::new("openssl").arg("version").stdout(Stdio::null()).status().is_err() {
+        assert!(std::env::var_os("CI").is_none(), "CI needs openssl: apt-get install openssl");
+        println!("skipped: openssl is not installed (apt-get install openssl)");
+        return None;
+    }
+    let openssl = |arguments: &str| {
+        let status = Command::new("openssl")
+            .args(arguments.split(' '))
+            .current_dir(dir)
+            .stderr(Stdio::null())
+            .status();
+        assert!(status.unwrap().success(), "openssl {arguments}");
+    };
+    let new = "-newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes";
+    openssl(&format!("req -x509 {new} -keyout ca.key -out ca.pem -subj /CN=authority -days 2"));
+    std::fs::write(dir.join("server.ext"), "subjectAltName=IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
+        .unwrap();
+    std::fs::write(dir.join("client.ext"), "basicConstraints=CA:FALSE\n").unwrap();
+    for (name, subject) in [("server", "127.0.0.1"), ("client", vehicle)] {
+        openssl(&format!("req {new} -keyout {name}.key -out {name}.csr -subj /CN={subject}"));
+        openssl(&format!(
+            "x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out {name}.pem -days 2 -extfile {name}.ext"
+        ));
+    }
+    Some(())
+}

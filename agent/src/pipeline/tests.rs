@@ -1,0 +1,175 @@
+use super::chain::{Link, LinkCounters, OnFailure, Step};
+use super::*;
+use crate::clock::FakeClock;
+use crate::outbox::{RealDisk, SpoolReader};
+use crate::source::outlet::{Intake, QueueLimits, channel};
+use milepost_transform_host::Applied;
+use milepost_wire::reading::Gps;
+use milepost_wire::{BootId, VehicleId, frame};
+use std::sync::mpsc;
+
+/// Takes out every third reading and fails on every tenth.
+struct Picky;
+
+impl Step for Picky {
+    fn wants(&self, stream: &Stream) -> bool {
+        *stream == Stream::Gps
+    }
+    fn apply(&mut self, _: &Stream, readings: &mut Vec<Reading>) -> Result<Applied, Failure> {
+        if readings.iter().any(|r| r.ts % 10 == 0) {
+            return Err(Failure::GuestError("ten".into()));
+        }
+        let before = readings.len();
+        readings.retain(|r| r.ts % 3 != 0);
+        Ok(Applied { taken_out: (before - readings.len()) as u64, ..Applied::default() })
+    }
+}
+
+fn picky(on_failure: OnFailure) -> Chain {
+    let (name, step, counters) = ("picky".into(), Box::new(Picky), Arc::<LinkCounters>::default());
+    Chain { links: vec![Link { name, digest: [7; 32], only: None, on_failure, step, counters }] }
+}
+
+fn gps(ts: i64) -> Reading {
+    let body = Gps {
+        lat_e7: 1,
+        lon_e7: 2,
+        altitude_cm: None,
+        speed_mm_s: None,
+        heading_cdeg: None,
+        fix: 1,
+        satellites: None,
+        hdop_e2: None,
+    };
+    Reading { ts, clock: milepost_wire::Clock::Gps, body: body.into() }
+}
+
+struct Rig {
+    dir: tempfile::TempDir,
+    intake: Option<Intake>,
+    control: mpsc::Sender<Control>,
+    figures: Figures,
+    flushed: CancellationToken,
+    spool: SpoolReader,
+    thread: std::thread::JoinHandle<Result<(), Halted>>,
+}
+
+impl Rig {
+    fn start(chain: Chain, limits: QueueLimits) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Arc::new(FakeClock::at(1_700_000_000_000_000));
+        let now = now(&*clock);
+        let disk = Arc::new(RealDisk::new(dir.path().join("spool")).unwrap());
+        let vehicle = VehicleId::new("v").unwrap();
+        let (outbox, spool) =
+            Outbox::open(disk, crate::outbox::Settings::default(), vehicle, BootId(1), now).unwrap();
+        let (intake, deliveries) = channel(limits);
+        let transforms = chain.links.iter().map(|l| crate::health::TransformFigures {
+            name: l.name.clone(),
+            digest: l.digest,
+            counters: l.counters.clone(),
+        });
+        let figures = Figures { transforms: transforms.collect(), ..Figures::default() };
+        let (control, control_rx) = mpsc::channel();
+        let flushed = CancellationToken::new();
+        let pipeline = Pipeline {
+            settings: Settings {
+                linger: Duration::ZERO,
+                batch_max: 64,
+                health_every: Duration::from_secs(3600),
+            },
+            clock,
+            deliveries,
+            control: control_rx,
+            chain,
+            rows: Rows::new(outbox, figures.pipeline.clone(), DeadLetters::new(dir.path()), now),
+            figures: figures.clone(),
+            flushed: flushed.clone(),
+            abort: Arc::default(),
+        };
+        let thread = std::thread::spawn(move || pipeline.run());
+        Self { dir, intake: Some(intake), control, figures, flushed, spool, thread }
+    }
+
+    /// Ends the sources, waits for the end and reads what the spool has.
+    fn finish(mut self) -> (Vec<Reading>, Figures, tempfile::TempDir) {
+        self.intake = None;
+        while !self.flushed.is_cancelled() {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.control.send(Control::Close).unwrap();
+        self.thread.join().unwrap().unwrap();
+        let mut readings = Vec::new();
+        while let Some(record) = self.spool.next() {
+            let batch = frame::decode(&record.frame).unwrap();
+            readings.extend((0..batch.len()).map(|i| batch.reading(i).unwrap()));
+        }
+        (readings, self.figures, self.dir)
+    }
+}
+
+fn gaps(readings: &[Reading]) -> Vec<milepost_wire::reading::Gap> {
+    let gap = |r: &Reading| match &r.body {
+        Body::Gap(gap) => Some(gap.clone()),
+        _ => None,
+    };
+    readings.iter().filter_map(gap).collect()
+}
+
+async fn deliver(rig: &Rig, readings: impl IntoIterator<Item = i64>) {
+    let outlet = rig.intake.as_ref().unwrap().outlet("s", Arc::default());
+    for ts in readings {
+        outlet.send(gps(ts)).await;
+    }
+}
+
+#[tokio::test]
+async fn what_came_in_is_numbered_taken_out_or_poison_and_poison_is_a_gap_row() {
+    let rig = Rig::start(picky(OnFailure::DeadLetter), QueueLimits::default());
+    deliver(&rig, 0..1000).await;
+    let (readings, figures, dir) = rig.finish();
+    let link = &figures.transforms[0].counters;
+    let [taken, poison] = [&link.taken_out, &link.poison].map(|n| n.load(Relaxed));
+    let (received, accepted) =
+        (figures.pipeline.received.load(Relaxed), figures.pipeline.accepted.load(Relaxed));
+    assert_eq!(received, 1000);
+    assert_eq!(accepted + taken + poison, 1000);
+    assert_eq!(poison, 100);
+    let kept: Vec<i64> = readings.iter().filter(|r| matches!(r.body, Body::Gps(_))).map(|r| r.ts).collect();
+    let expected: Vec<i64> = (0..1000).filter(|ts| ts % 10 != 0 && ts % 3 != 0).collect();
+    assert_eq!(kept, expected, "in order");
+    assert_eq!(figures.pipeline.accepted_by_stream()[&Stream::Gps], expected.len() as u64);
+    let gaps = gaps(&readings);
+    assert_eq!(gaps.iter().map(|g| g.count).sum::<i64>(), 100);
+    assert!(gaps.iter().all(|g| g.reason == "poison" && g.detail.as_deref() == Some("transform picky")));
+    assert_eq!(gaps[0].stream.as_deref(), Some("gps_data"));
+    let kept = std::fs::read_to_string(dir.path().join(dead_letter::FILE)).unwrap();
+    assert_eq!(kept.lines().count(), 100);
+}
+
+#[tokio::test]
+async fn a_transform_that_may_halt_the_agent_does() {
+    let rig = Rig::start(picky(OnFailure::Halt), QueueLimits::default());
+    let outlet = rig.intake.as_ref().unwrap().outlet("s", Arc::default());
+    outlet.send(gps(10)).await;
+    let halted = rig.thread.join().unwrap().unwrap_err().to_string();
+    assert!(halted.contains("picky") && halted.contains("gps_data"), "{halted}");
+    outlet.send(gps(11)).await;
+}
+
+#[test]
+fn what_a_live_source_could_not_hand_over_is_a_gap_row() {
+    let rig = Rig::start(Chain::default(), QueueLimits { readings: 1, bytes: 1 << 20 });
+    let outlet = rig.intake.as_ref().unwrap().outlet("gps", Arc::default());
+    for ts in 0..20_000 {
+        outlet.offer(gps(ts));
+    }
+    let overruns = outlet.counters().overruns.load(Relaxed);
+    drop(outlet);
+    let (readings, figures, _dir) = rig.finish();
+    let gaps = gaps(&readings);
+    let lost: i64 = gaps.iter().map(|g| g.count).sum();
+    assert_eq!(lost as u64, overruns);
+    assert_eq!(figures.pipeline.accepted.load(Relaxed) + overruns, 20_000);
+    assert!(overruns == 0 || gaps[0].detail.as_deref() == Some("source gps"));
+}
