@@ -43,9 +43,11 @@ pub const MAX_DECODED: u64 = 64 << 20;
 const CRC: usize = 4;
 
 #[cfg(feature = "std")]
-static CRC32C: crc::Crc<u32, crc::Table<16>> = crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
+pub(crate) static CRC32C: crc::Crc<u32, crc::Table<16>> =
+    crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
 #[cfg(not(feature = "std"))]
-static CRC32C: crc::Crc<u32, crc::Table<1>> = crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISCSI);
+pub(crate) static CRC32C: crc::Crc<u32, crc::Table<1>> =
+    crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISCSI);
 
 /// How a frame's body is coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
