@@ -1,0 +1,204 @@
+//! Whatever bytes come in, decoding says what is wrong, and takes no more memory than it states.
+
+mod batches;
+
+use batches::any_batch;
+use milepost_wire::frame::{EXPANSION, MAX_FRAME, MAX_READINGS, check, decode, encode};
+use milepost_wire::{Batch, BootId, Clock, ColumnSpec, DecodeError, Kind, Stream, Value, VehicleId};
+use proptest::prelude::*;
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+
+/// Counts what the current thread holds, and the most it held.
+struct Counting;
+
+thread_local! {
+    static HELD: Cell<(usize, usize)> = const { Cell::new((0, 0)) };
+}
+
+fn note(more: usize, less: usize) {
+    // Not there while a thread ends; nothing is measured then.
+    let _ = HELD.try_with(|held| {
+        let now = (held.get().0 + more).saturating_sub(less);
+        held.set((now, held.get().1.max(now)));
+    });
+}
+
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(layout.size(), 0);
+        unsafe { System.alloc(layout) }
+    }
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        note(0, layout.size());
+        unsafe { System.dealloc(at, layout) }
+    }
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note(size, 0);
+        let moved = unsafe { System.realloc(at, layout, size) };
+        note(0, layout.size());
+        moved
+    }
+}
+
+#[global_allocator]
+static COUNTING: Counting = Counting;
+
+/// Decodes, and says how many bytes that held at its peak beside what was held before.
+fn decode_measured(frame: &[u8]) -> (Result<Batch, DecodeError>, usize) {
+    let before = HELD.with(|held| {
+        held.set((held.get().0, held.get().0));
+        held.get().0
+    });
+    let result = decode(frame);
+    let peak = HELD.with(|held| held.get().1);
+    (result, peak.saturating_sub(before))
+}
+
+/// The stated bound: the rows, and as much again while it works; and what an empty batch takes.
+fn bound(frame: &[u8]) -> usize {
+    2 * EXPANSION as usize * frame.len() + 16 * 1024
+}
+
+fn assert_bounded(frame: &[u8]) {
+    let (result, peak) = decode_measured(frame);
+    assert!(peak <= bound(frame), "{peak} bytes for a frame of {}: {result:?}", frame.len());
+}
+
+/// Gives damaged bytes a checksum that fits, so that what lies behind it is tried.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&bytes);
+    bytes.extend(crc.to_le_bytes());
+    bytes
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 600, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_bytes_behind_a_header_are_read_or_refused_within_bounds(
+        batch in any_batch(), body in prop::collection::vec(any::<u8>(), 0..400), keep in 0..200usize,
+    ) {
+        let frame = encode(&batch).unwrap();
+        let mut bytes = frame[..keep.min(frame.len() - 4)].to_vec();
+        bytes.extend(body);
+        assert_bounded(&sealed(bytes));
+    }
+
+    #[test]
+    fn changed_bytes_under_a_fitting_checksum_are_read_or_refused_within_bounds(
+        batch in any_batch(), changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6),
+    ) {
+        let frame = encode(&batch).unwrap();
+        let mut bytes = frame[..frame.len() - 4].to_vec();
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        let frame = sealed(bytes);
+        assert_bounded(&frame);
+        // What was read can be sent on: the encoder takes every batch that a decoder made.
+        if let Ok(batch) = decode(&frame) {
+            batches::assert_round_trip(&batch);
+        }
+    }
+
+    #[test]
+    fn what_is_cut_or_longer_under_a_fitting_checksum_is_refused(batch in any_batch(), cut in any::<prop::sample::Index>(), more in 1..20usize) {
+        let frame = encode(&batch).unwrap();
+        let inside = &frame[..frame.len() - 4];
+        prop_assert!(decode(&sealed(inside[..cut.index(inside.len())].to_vec())).is_err());
+        for fill in [0u8, 0x5a] {
+            let mut longer = inside.to_vec();
+            longer.extend(std::iter::repeat_n(fill, more));
+            prop_assert!(decode(&sealed(longer)).is_err(), "{more} × {fill}");
+        }
+    }
+
+    #[test]
+    fn honest_frames_stay_within_bounds(batch in any_batch()) {
+        assert_bounded(&encode(&batch).unwrap());
+    }
+}
+
+fn batch(stream: &str, columns: &[ColumnSpec], rows: usize, values: &[Value]) -> Batch {
+    let stream: Stream = stream.parse().unwrap();
+    let mut batch = Batch::new(VehicleId::new("v").unwrap(), BootId(1), stream, &[], 0, Vec::new());
+    batch.rows.ts = (0..rows as i64).collect();
+    batch.rows.clock = vec![Clock::Gps; rows];
+    batch.rows.columns =
+        columns.iter().zip(values).map(|(c, v)| batches::column(c, &vec![v.clone(); rows], None)).collect();
+    batch
+}
+
+#[test]
+fn a_long_batch_in_which_nothing_changes_is_filled_up_and_comes_back() {
+    let columns: Vec<ColumnSpec> =
+        (0..64).map(|i| ColumnSpec::new(format!("c{i}"), Kind::Int).unwrap()).collect();
+    let batch = batch("still", &columns, MAX_READINGS, &vec![Value::Int(7); 64]);
+    let frame = encode(&batch).unwrap();
+    assert_eq!(frame.len() as u64, (MAX_READINGS as u64 * (9 + 64 * 8)).div_ceil(EXPANSION));
+    batches::assert_round_trip(&batch);
+    assert_bounded(&frame);
+}
+
+#[test]
+fn a_text_that_all_rows_share_is_filled_up_and_comes_back() {
+    let columns = [ColumnSpec::new("note", Kind::Text).unwrap()];
+    let text = Value::Text("x".repeat(5000));
+    let shared = batch("still", &columns, MAX_READINGS, std::slice::from_ref(&text));
+    let frame = encode(&shared).unwrap();
+    assert!(frame.len() < 100_000 && frame.len() as u64 * EXPANSION >= 5000 * MAX_READINGS as u64);
+    batches::assert_round_trip(&shared);
+    assert_bounded(&frame);
+    let longer = batch("still", &columns, MAX_READINGS, &[Value::Text("x".repeat(10_000))]);
+    assert!(encode(&longer).unwrap_err().to_string().contains("64 MiB"));
+}
+
+#[test]
+fn every_kind_of_damage_is_named_with_its_place() {
+    let frame = encode(&batch("gps_data", &[], 1, &[])).unwrap_err();
+    assert!(frame.to_string().contains("its columns are not those of the stream"), "{frame}");
+    let good =
+        encode(&batch("still", &[ColumnSpec::new("a", Kind::Int).unwrap()], 3, &[Value::Int(5)])).unwrap();
+    let with = |at: usize, byte: u8| {
+        let mut bytes = good[..good.len() - 4].to_vec();
+        bytes[at] = byte;
+        decode(&sealed(bytes)).unwrap_err().to_string()
+    };
+    // version 0, vehicle 1-2, boot 3-10, tag 11, first seq 12, count 13, first time 14, span 15, stream 16-21,
+    // fingerprint 22-25, columns 26-29.
+    for (at, byte, says) in [
+        (2, b'/', "a vehicle id"),
+        (1, 65, "too long"),
+        (11, 0x80, "codec"),
+        (13, 0, "number of rows"),
+        (15, 9, "times"),
+        (17, b'S', "derived stream's name"),
+        (22, 0, "fingerprint"),
+        (29, 9, "unknown kind"),
+    ] {
+        let message = with(at, byte);
+        assert!(message.contains(says) && message.contains("at byte"), "byte {at}: {message}");
+    }
+    assert!(matches!(decode(&[]), Err(DecodeError::Malformed { at: 0, .. })));
+    assert!(matches!(decode(&vec![1; MAX_FRAME + 1]), Err(DecodeError::Malformed { .. })));
+    assert!(matches!(check(&good[..good.len() - 1]), Err(DecodeError::Crc { .. })));
+}
+
+#[test]
+fn two_columns_of_one_name_are_refused_on_both_sides() {
+    let columns = [ColumnSpec::new("a", Kind::Bool).unwrap(), ColumnSpec::new("a", Kind::Bool).unwrap()];
+    let twice = batch("still", &columns, 1, &[Value::Bool(true), Value::Bool(true)]);
+    assert!(encode(&twice).unwrap_err().to_string().contains("same name"));
+}
+
+#[test]
+fn sequence_numbers_end_before_they_overflow() {
+    let columns = [ColumnSpec::new("a", Kind::Bool).unwrap()];
+    let mut last = batch("still", &columns, 2, &[Value::Bool(true)]);
+    last.first_seq = i64::MAX as u64 - 2;
+    batches::assert_round_trip(&last);
+    last.first_seq += 1;
+    assert!(encode(&last).is_err());
+}
