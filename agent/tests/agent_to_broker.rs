@@ -3,6 +3,7 @@
 mod support;
 
 use milepost_agent::run::{Agent, AgentHandle, Seams};
+use milepost_agent::units::Size;
 use milepost_wire::{Reading, Stream};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
@@ -153,7 +154,10 @@ async fn a_frame_above_the_broker_s_packet_size_becomes_a_gap_row() {
         let subscriber = Subscriber::start(broker.port).await;
         let dir = tempfile::tempdir().unwrap();
         let readings = vec![camera(0, 1000), camera(1, 100_000), camera(2, 1000), gps(0)];
-        let agent = start(dir.path(), broker.port, readings, Duration::ZERO).await;
+        let mut config = config(dir.path(), broker.port);
+        config.batch.bytes_max = Size(32 << 10);
+        let sources = vec![script(readings, Duration::ZERO)];
+        let agent = Agent::start_with(config, Seams::default(), sources).await.unwrap();
         agent.sources_ended().await;
         until("the gap row", || !subscriber.gaps().is_empty()).await;
         until("the others", || subscriber.readings(&Stream::Camera).len() >= 2).await;
