@@ -8,7 +8,17 @@
 pub mod outlet;
 pub mod supervise;
 
+mod lines;
+mod port;
+
+pub mod gpsd;
+pub mod nmea;
+pub mod replay;
+
 pub mod simulate;
+
+#[cfg(test)]
+mod oracle;
 
 pub use outlet::{Deliveries, Delivery, Intake, Next, Outlet, Overrun, SourceCounters, SourceId};
 pub use supervise::{Backoff, supervise};
@@ -70,6 +80,12 @@ pub struct Context {
 pub enum Settings {
     /// A simulated trip.
     Simulate(simulate::Settings),
+    /// A recorded log.
+    Replay(replay::Settings),
+    /// A receiver that speaks NMEA.
+    Nmea(nmea::Settings),
+    /// gpsd.
+    Gpsd(gpsd::Settings),
 }
 
 impl Settings {
@@ -77,6 +93,9 @@ impl Settings {
     pub fn build(&self, context: &Context) -> Result<Box<dyn Source>, SourceError> {
         match self {
             Self::Simulate(settings) => simulate::build(settings, context),
+            Self::Replay(settings) => Ok(replay::build(settings, context)),
+            Self::Nmea(settings) => Ok(nmea::build(settings, context)),
+            Self::Gpsd(settings) => Ok(gpsd::build(settings, context)),
         }
     }
 }

@@ -1,0 +1,174 @@
+use super::super::outlet::{Next, QueueLimits, SourceCounters, channel};
+use super::reports::Reports;
+use super::*;
+use crate::clock::FakeClock;
+use crate::source::oracle;
+use milepost_wire::{Body, Clock as Trust, Reading};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use tokio::net::TcpListener;
+
+const HOST: (i64, Trust) = (1_000_000, Trust::Ntp);
+
+fn read(lines: &[&str]) -> Vec<Reading> {
+    let mut reports = Reports::new(None, None);
+    let mut readings: Vec<Reading> = lines.iter().filter_map(|l| reports.take(l.as_bytes(), HOST)).collect();
+    readings.extend(reports.pause());
+    readings
+}
+
+fn tpv(time: &str, rest: &str) -> String {
+    format!(
+        r#"{{"class":"TPV","device":"/dev/a","mode":3,"time":"2024-02-29T12:00:{time}Z","lat":51.5,"lon":-0.1{rest}}}"#
+    )
+}
+
+#[test]
+fn an_epochs_last_report_counts_and_the_sky_goes_with_it() {
+    let sky = r#"{"class":"SKY","hdop":0.9,"satellites":[{"PRN":1,"used":true},{"PRN":2,"used":false}]}"#;
+    let readings = read(&[
+        r#"{"class":"VERSION","release":"3.22"}"#,
+        r#"{"class":"DEVICE","path":"/dev/a"}"#,
+        &tpv("01.000", r#","speed":9.0"#),
+        sky,
+        &tpv("01.000", r#","speed":1.5,"track":359.999,"altMSL":12.34,"alt":1,"status":2"#),
+        &tpv("02.000", ""),
+    ]);
+    assert_eq!(readings.len(), 2);
+    let Body::Gps(gps) = &readings[0].body else { panic!() };
+    assert_eq!((readings[0].ts, readings[0].clock), (1_709_208_001_000_000, Trust::Gps));
+    assert_eq!((gps.lat_e7, gps.lon_e7, gps.altitude_cm), (515_000_000, -1_000_000, Some(1234)));
+    assert_eq!((gps.speed_mm_s, gps.heading_cdeg, gps.fix), (Some(1500), Some(0), 2));
+    assert_eq!((gps.satellites, gps.hdop_e2), (Some(1), Some(90)));
+    let Body::Gps(gps) = &readings[1].body else { panic!() };
+    assert_eq!((gps.speed_mm_s, gps.satellites, gps.fix), (None, None, 1), "nothing is carried over");
+}
+
+#[test]
+fn what_is_no_fix_gives_no_reading() {
+    for line in [
+        r#"{"class":"TPV","mode":1,"lat":51.5,"lon":0}"#,
+        r#"{"class":"TPV","mode":0,"time":"2024-02-29T12:00:00Z"}"#,
+        r#"{"class":"TPV","mode":3,"time":"2024-02-29T12:00:00Z"}"#,
+        r#"{"class":"TPV","lat":51.5,"lon":0}"#,
+        r#"{"class":"TPV","mode":3,"lat":91,"lon":0}"#,
+        r#"{"class":"TPV","mode":3,"lat":1e400,"lon":0}"#,
+        r#"{"class":"TPV","mode":"x"}"#,
+        "not json",
+        "",
+    ] {
+        assert_eq!(read(&[line]), [], "{line}");
+    }
+    let lost = r#"{"class":"TPV","mode":1,"time":"2024-02-29T12:00:01.000Z"}"#;
+    assert_eq!(read(&[&tpv("01.000", ""), lost]), [], "the last word of the epoch is that there is none");
+}
+
+#[test]
+fn repeated_and_foreign_reports_give_nothing() {
+    let mut reports = Reports::new(Some("/dev/a".into()), Some(1_709_208_001_000_000));
+    assert_eq!(reports.take(tpv("01.000", "").as_bytes(), HOST), None);
+    assert_eq!(reports.pause(), None, "sent before the reconnect");
+    let foreign = tpv("05.000", "").replace("/dev/a", "/dev/b");
+    assert_eq!(reports.take(foreign.as_bytes(), HOST), None);
+    assert_eq!(reports.pause(), None);
+}
+
+fn settings(address: &str) -> Settings {
+    toml::from_str(&format!("address = {address:?}\npause = \"20s\"")).unwrap()
+}
+
+/// Runs the source against an address until gpsd closes the connection.
+async fn watch(address: &str) -> Vec<Reading> {
+    let (intake, mut deliveries) = channel(QueueLimits::default());
+    let outlet = intake.outlet("gpsd", Arc::<SourceCounters>::default());
+    drop(intake);
+    let context = Context { clock: Arc::new(FakeClock::at(HOST.0)) };
+    let error =
+        build(&settings(address), &context).run(&outlet, &CancellationToken::new()).await.unwrap_err();
+    println!("ended with: {error}");
+    drop(outlet);
+    let mut readings = Vec::new();
+    while let Next::Delivery(d) = deliveries.next(Duration::from_secs(1)) {
+        readings.extend(d.readings);
+    }
+    readings
+}
+
+#[tokio::test]
+async fn it_asks_to_watch_and_reads_until_gpsd_goes_away() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    let gpsd = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        let mut asked = vec![0; WATCH.len()];
+        socket.read_exact(&mut asked).await.unwrap();
+        assert_eq!(asked, WATCH);
+        socket
+            .write_all(format!("{}\r\n{}\r\n", tpv("01.000", ""), tpv("02.000", "")).as_bytes())
+            .await
+            .unwrap();
+    };
+    let (readings, ()) = tokio::join!(watch(&address), gpsd);
+    assert_eq!(readings.len(), 2);
+}
+
+/// Whether gpsd and gpsfake are installed; in CI they must be.
+fn gpsfake_is_there() -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let there = |name: &str| {
+        let found = std::env::split_paths(&path).any(|dir| dir.join(name).is_file());
+        found || Path::new("/usr/sbin").join(name).is_file()
+    };
+    let installed = there("gpsd") && there("gpsfake");
+    assert!(
+        installed || std::env::var_os("CI").is_none(),
+        "gpsd and gpsfake are not installed: apt-get install gpsd gpsd-clients"
+    );
+    if !installed {
+        println!("SKIPPED: gpsd and gpsfake are not installed");
+    }
+    installed
+}
+
+/// gpsfake, ended with what it started.
+struct Gpsfake(Child);
+
+impl Gpsfake {
+    fn start(log: &Path, port: u16) -> Self {
+        use std::os::unix::process::CommandExt;
+        let path = format!("/usr/sbin:{}", std::env::var("PATH").unwrap_or_default());
+        let mut command = Command::new("gpsfake");
+        // -1: the log once; -S: leave out the sockets of a real gpsd; -n: read without a client, -W: wait for the client first.
+        command.args(["-1", "-q", "-c", "0.01", "-P", &port.to_string()]).arg(log);
+        command
+            .env("PATH", path)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
+        Self(command.spawn().unwrap())
+    }
+}
+
+impl Drop for Gpsfake {
+    fn drop(&mut self) {
+        crate::kernel::kill_group(self.0.id());
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test]
+async fn real_gpsd_gives_what_gpsd_read() {
+    let logs = oracle::logs().unwrap_or_default();
+    if logs.is_empty() || !gpsfake_is_there() {
+        return;
+    }
+    let log = logs.iter().find(|p| p.ends_with("ublox-neo-m9n-nmea.log")).expect("the log of a u-blox 9");
+    let said =
+        oracle::epochs(&String::from_utf8_lossy(&std::fs::read(log.with_extension("log.chk")).unwrap()));
+    let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = free.local_addr().unwrap().port();
+    drop(free);
+    let _gpsfake = Gpsfake::start(log, port);
+    println!("{} epochs", said.len());
+}

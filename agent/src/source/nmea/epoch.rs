@@ -1,0 +1,333 @@
+//! Merges the sentences of one epoch into one fix.
+//!
+//! A receiver says the same moment in several sentences (RMC, GGA, VTG, GSA …), in any order, some of
+//! them without a time. An epoch is all that comes until a sentence with another time. Where
+//! sentences disagree, the last one counts, which is how gpsd reads them:
+//!
+//! * a fix: RMC `A` or `D` with a position; GLL `A` unless its mode is `N`; GNS whose first mode is
+//!   not `N`; GGA of any quality but 0 with at least 3 satellites; GSA 2 or 3;
+//! * no fix: RMC `V`, GLL `V`, GNS `N`, GGA of quality 0 or with less than 3 satellites, GSA 1.
+//!
+//! A reading is made only where the epoch's last word is a fix and a position came with it. Nothing
+//! is ever carried over from another epoch but the date, and nothing is derived.
+
+use super::calendar;
+use super::sentence::{Sentence, number};
+
+/// Sentences whose times differ by no more than this are of one epoch (gpsd draws the line here too).
+const SAME_EPOCH_NS: u64 = 10_000_000;
+/// Going back by more than this is midnight, anything less is a clock that was set.
+const HALF_DAY_NS: u64 = 43_200_000_000_000;
+/// Receivers send this and more as "no idea".
+const NO_DOP_E6: i64 = 99_000_000;
+
+/// One fix, merged from an epoch's sentences.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Fix {
+    /// The UTC date, days since 1970, as the receiver has it; `None` until it has said one.
+    pub day: Option<i64>,
+    /// UTC time of day, ns since midnight, of a leap second beyond the day's end.
+    pub time_of_day: Option<u64>,
+    /// Latitude, 1e-7°.
+    pub lat_e7: i32,
+    /// Longitude, 1e-7°.
+    pub lon_e7: i32,
+    /// Altitude above mean sea level, cm.
+    pub altitude_cm: Option<i32>,
+    /// Speed over ground, mm/s.
+    pub speed_mm_s: Option<u32>,
+    /// Course over ground, 0.01°, below 36000.
+    pub heading_cdeg: Option<u16>,
+    /// Quality as GGA counts it; of an epoch without GGA what its mode letter means there.
+    pub quality: u8,
+    /// Satellites used.
+    pub satellites: Option<u8>,
+    /// Horizontal dilution of precision, 0.01.
+    pub hdop_e2: Option<u16>,
+}
+
+/// The state of merging.
+#[derive(Default)]
+pub(super) struct Epoch {
+    now: Merged,
+    /// The date that counts, and the time of day for which it was said.
+    date: Option<(i64, u64)>,
+    /// The time of the last GGA and the system it spoke of.
+    last_gga: Option<(Option<u64>, u8)>,
+    /// Whether a GSA has come of another system than GPS alone: then the GPS one is only a part.
+    gsa_of_others: bool,
+    /// The time of the fix that went out last: it does not go out again.
+    emitted: Option<u64>,
+}
+
+/// What an epoch's sentences have said so far.
+#[derive(Default)]
+struct Merged {
+    time: Option<u64>,
+    dated: Option<i64>,
+    seen: Seen,
+    fixed: bool,
+    position: Option<(i32, i32)>,
+    altitude_cm: Option<i32>,
+    speed_mm_s: Option<u32>,
+    heading_cdeg: Option<u16>,
+    quality: Option<u8>,
+    mode: Option<u8>,
+    satellites: Option<u8>,
+    hdop_e2: Option<u16>,
+    /// The last GGA repeated an old time: what its GSA says is not to be believed.
+    stuck: bool,
+}
+
+/// Which of the sentences that come once in an epoch have come.
+#[derive(Clone, Copy, Default)]
+struct Seen {
+    rmc: bool,
+    gga: bool,
+}
+
+impl Epoch {
+    /// Takes a sentence. Returns the fix of the epoch before, if the sentence began a new one.
+    pub(super) fn take(&mut self, s: &Sentence<'_>) -> Option<Fix> {
+        let (talker, kind) = s.tag()?;
+        match &kind {
+            b"RMC" if s.len() >= 9 => self.rmc(s),
+            b"GGA" if s.len() >= 10 => self.gga(s, talker),
+            b"GLL" if s.len() >= 5 => self.gll(s),
+            b"GNS" if s.len() >= 10 => self.gns(s),
+            b"VTG" if s.len() >= 6 => self.vtg(s),
+            b"GSA" if s.len() >= 18 => self.gsa(s, talker),
+            b"ZDA" if s.len() >= 5 => self.zda(s),
+            _ => None,
+        }
+    }
+
+    /// Ends the epoch: at a pause in the stream, or at its end.
+    pub(super) fn close(&mut self) -> Option<Fix> {
+        let merged = core::mem::take(&mut self.now);
+        let day = self.day_of(&merged);
+        let (true, Some((lat_e7, lon_e7))) = (merged.fixed, merged.position) else {
+            return None;
+        };
+        if merged.time.is_some() && merged.time == self.emitted {
+            return None;
+        }
+        self.emitted = merged.time;
+        Some(Fix {
+            day,
+            time_of_day: merged.time,
+            lat_e7,
+            lon_e7,
+            altitude_cm: merged.altitude_cm,
+            speed_mm_s: merged.speed_mm_s,
+            heading_cdeg: merged.heading_cdeg,
+            quality: merged.quality.or(merged.mode).unwrap_or(1),
+            satellites: merged.satellites,
+            hdop_e2: merged.hdop_e2,
+        })
+    }
+
+    /// The epoch's day: what it said itself, else the last day said, counted on over midnight.
+    fn day_of(&mut self, merged: &Merged) -> Option<i64> {
+        let time = merged.time?;
+        let day = match (merged.dated, self.date) {
+            (Some(day), _) => day,
+            (None, Some((day, said_at))) if said_at > time + HALF_DAY_NS => day + 1,
+            (None, Some((day, said_at))) if time > said_at + HALF_DAY_NS => day - 1,
+            (None, Some((day, _))) => day,
+            (None, None) => return None,
+        };
+        // Not moved backwards by a straggler from before midnight.
+        if self.date.is_none_or(|(known, _)| merged.dated.is_some() || day >= known) {
+            self.date = Some((day, time));
+        }
+        Some(day)
+    }
+
+    /// Begins a new epoch where `time` is another than the current one's.
+    fn at(&mut self, time: u64) -> Option<Fix> {
+        let other = self.now.time.is_some_and(|now| now.abs_diff(time) > SAME_EPOCH_NS);
+        let ended = if other { self.close() } else { None };
+        self.now.time = Some(time);
+        ended
+    }
+
+    fn rmc(&mut self, s: &Sentence<'_>) -> Option<Fix> {
+        let (time, day) = (s.time_of_day(1), short_date(s.field(9)));
+        let valid = matches!(s.letter(2), Some(b'A' | b'D'));
+        let ended = match time {
+            // Without a fix the time may be made up, but it still says that this is not the old epoch.
+            Some(time) => self.at(time),
+            None if self.now.seen.rmc => self.close(),
+            None => None,
+        };
+        let now = &mut self.now;
+        now.seen.rmc = true;
+        if !valid {
+            now.fixed = false;
+            return ended;
+        }
+        if time.is_some() && day.is_some() {
+            now.dated = day;
+        }
+        now.place(s.position(3));
+        now.speed_mm_s = s.decimal_e6(7).and_then(mm_s_from_knots_e6).or(now.speed_mm_s);
+        now.heading_cdeg = s.decimal_e6(8).and_then(cdeg_from_e6).or(now.heading_cdeg);
+        let differential = s.letter(2) == Some(b'D');
+        now.mode = s.letter(12).map(quality_of_mode).or(Some(if differential { 2 } else { 1 }));
+        ended
+    }
+
+    fn gga(&mut self, s: &Sentence<'_>, talker: [u8; 2]) -> Option<Fix> {
+        let (time, quality) = (s.time_of_day(1), s.int(6).unwrap_or(0).min(9) as u8);
+        // A receiver that has lost its satellites may go on repeating the last GGA, time and all.
+        let stuck = self.last_gga == Some((time, talker[1]));
+        self.last_gga = Some((time, talker[1]));
+        let ended = match time {
+            Some(_) if stuck => self.close(),
+            Some(time) => self.at(time),
+            None if self.now.seen.gga => self.close(),
+            None => None,
+        };
+        self.now.time = time.or(self.now.time);
+        let now = &mut self.now;
+        (now.seen.gga, now.stuck) = (true, stuck);
+        if quality == 0 || stuck {
+            now.fixed = false;
+            return ended;
+        }
+        let satellites = s.int(7).unwrap_or(0);
+        now.place(s.position(2));
+        now.fixed &= satellites >= 3;
+        now.quality = Some(quality);
+        now.satellites = u8::try_from(satellites).ok().or(now.satellites);
+        now.dop(s.decimal_e6(8));
+        now.altitude_cm = s.decimal_e6(9).and_then(cm_from_e6).or(now.altitude_cm);
+        ended
+    }
+
+    fn gll(&mut self, s: &Sentence<'_>) -> Option<Fix> {
+        let ended = s.time_of_day(5).and_then(|time| self.at(time));
+        let now = &mut self.now;
+        if s.letter(6) == Some(b'A') && s.letter(7) != Some(b'N') {
+            now.place(s.position(1));
+            now.mode = now.mode.or(s.letter(7).map(quality_of_mode));
+        } else {
+            now.fixed = false;
+        }
+        ended
+    }
+
+    fn gns(&mut self, s: &Sentence<'_>) -> Option<Fix> {
+        let ended = s.time_of_day(1).and_then(|time| self.at(time));
+        let now = &mut self.now;
+        let mode = match s.letter(6) {
+            None | Some(b'N') => {
+                now.fixed = false;
+                return ended;
+            }
+            Some(mode) => mode,
+        };
+        if matches!(s.letter(13), Some(b'U' | b'V')) {
+            return ended;
+        }
+        now.place(s.position(2));
+        now.mode = Some(quality_of_mode(mode));
+        now.satellites = s.int(7).and_then(|n| u8::try_from(n).ok()).or(now.satellites);
+        now.dop(s.decimal_e6(8));
+        now.altitude_cm = s.decimal_e6(9).and_then(cm_from_e6).or(now.altitude_cm);
+        ended
+    }
+
+    fn vtg(&mut self, s: &Sentence<'_>) -> Option<Fix> {
+        if s.field(1).is_empty() || matches!(s.letter(9), Some(b'E' | b'N')) {
+            return None;
+        }
+        if let Some(speed) = s.decimal_e6(5).and_then(mm_s_from_knots_e6) {
+            self.now.speed_mm_s = Some(speed);
+            self.now.heading_cdeg = s.decimal_e6(1).and_then(cdeg_from_e6).or(self.now.heading_cdeg);
+        }
+        None
+    }
+
+    fn gsa(&mut self, s: &Sentence<'_>, talker: [u8; 2]) -> Option<Fix> {
+        let of_gps = talker[1] == b'P';
+        self.gsa_of_others |= !of_gps;
+        if self.now.stuck || (of_gps && self.gsa_of_others) {
+            return None;
+        }
+        let now = &mut self.now;
+        match s.letter(2) {
+            Some(b'2' | b'3') => now.fixed = true,
+            Some(b'E') => {}
+            _ => now.fixed = false,
+        }
+        if now.hdop_e2.is_none() && s.len() <= 19 {
+            now.dop(s.decimal_e6(16));
+        }
+        None
+    }
+
+    fn zda(&mut self, s: &Sentence<'_>) -> Option<Fix> {
+        let (time, year) = (s.time_of_day(1)?, s.int(4)?);
+        let day = calendar::days(i64::from(year), s.int(3)?, s.int(2)?)?;
+        if year >= 1980 {
+            match self.now.time {
+                Some(now) if now.abs_diff(time) <= SAME_EPOCH_NS => self.now.dated = Some(day),
+                _ => self.date = Some((day, time)),
+            }
+        }
+        None
+    }
+}
+
+impl Merged {
+    /// A position came with a sentence that claims a fix.
+    fn place(&mut self, position: Option<(i32, i32)>) {
+        self.fixed = position.is_some();
+        self.position = position.or(self.position);
+    }
+
+    fn dop(&mut self, e6: Option<i64>) {
+        let dop = e6.filter(|d| (1..NO_DOP_E6).contains(d)).map(|d| (d + 5_000) / 10_000);
+        self.hdop_e2 = dop.and_then(|d| u16::try_from(d).ok()).or(self.hdop_e2);
+    }
+}
+
+/// `ddmmyy`. Two digits of the year mean 1980 to 2079, as GPS time began in 1980.
+fn short_date(text: &[u8]) -> Option<i64> {
+    let (&[a, b, c, d, e, f], true) = (text, text.len() == 6) else {
+        return None;
+    };
+    let (day, month, year) = (number(&[a, b])?, number(&[c, d])?, i64::from(number(&[e, f])?));
+    calendar::days(if year >= 80 { 1900 + year } else { 2000 + year }, month, day)
+}
+
+/// What a mode letter of NMEA 2.3 and later means as a GGA quality.
+fn quality_of_mode(letter: u8) -> u8 {
+    match letter {
+        b'D' => 2,
+        b'P' => 3,
+        b'R' => 4,
+        b'F' => 5,
+        b'E' => 6,
+        b'M' => 7,
+        b'S' => 8,
+        _ => 1,
+    }
+}
+
+/// A knot is 1852 m an hour: 4630/9 mm/s.
+fn mm_s_from_knots_e6(knots: i64) -> Option<u32> {
+    u32::try_from((knots.checked_mul(4_630)? + 4_500_000) / 9_000_000).ok().filter(|_| knots >= 0)
+}
+
+fn cdeg_from_e6(degrees: i64) -> Option<u16> {
+    let in_range = (-360_000_000..=360_000_000).contains(&degrees);
+    let cdeg = (degrees.rem_euclid(360_000_000) + 5_000) / 10_000 % 36_000;
+    u16::try_from(cdeg).ok().filter(|_| in_range)
+}
+
+fn cm_from_e6(metres: i64) -> Option<i32> {
+    i32::try_from((metres + if metres < 0 { -5_000 } else { 5_000 }) / 10_000).ok()
+}

@@ -1,0 +1,227 @@
+//! Replays a recorded log, NMEA as a receiver sent it or NDJSON readings, at the speed at which it
+//! was recorded, faster, or flat out. Which of the two it is, its content says.
+//!
+//! Time stamps stay as recorded. The end of the file is the end of the source.
+
+use super::lines::{Lines, MAX_LINE};
+use super::nmea::{Day, Feed};
+use super::{Context, Outlet, Run, Source, SourceError};
+use crate::clock::Clock;
+use crate::ndjson::{Defaults, Parser};
+use milepost_wire::{Clock as Trust, Reading, Stream};
+use serde::{Deserialize, Deserializer};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::fs::File;
+use tokio::io::AsyncReadExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// A recorded log.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The file.
+    pub path: PathBuf,
+    /// How fast: `"recorded"`, a factor such as `"10x"`, or `"flat_out"`.
+    #[serde(default)]
+    pub pace: Pace,
+    /// NMEA: a day before which no fix can be (see [`super::nmea::dating`]). A log may be as old as it
+    /// is, so there is none by default.
+    #[serde(default)]
+    pub not_before: Option<Day>,
+    /// NDJSON: the stream of lines that name none.
+    #[serde(default, deserialize_with = "stream")]
+    pub default_stream: Option<Stream>,
+}
+
+/// How fast to replay.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub enum Pace {
+    /// So many times as fast as recorded. Readings without a time of their own do not wait.
+    Times(f64),
+    /// As fast as the pipeline takes it.
+    #[default]
+    FlatOut,
+}
+
+impl std::str::FromStr for Pace {
+    type Err = String;
+    fn from_str(text: &str) -> Result<Self, String> {
+        match (text, text.strip_suffix('x').map(str::parse)) {
+            ("recorded", _) => Ok(Self::Times(1.0)),
+            ("flat_out", _) => Ok(Self::FlatOut),
+            (_, Some(Ok(times))) if (1e-3..=1e6).contains(&times) => Ok(Self::Times(times)),
+            _ => Err(format!(
+                "{text:?} is not a pace: write \"recorded\", \"flat_out\" or a factor such as \"10x\""
+            )),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Pace {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        String::deserialize(d)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// A stream's name in settings.
+pub(super) fn stream<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Stream>, D::Error> {
+    String::deserialize(d)?.parse().map(Some).map_err(serde::de::Error::custom)
+}
+
+/// Makes the source.
+pub fn build(settings: &Settings, context: &Context) -> Box<dyn Source> {
+    Box::new(Replay { settings: settings.clone(), clock: Arc::clone(&context.clock), progress: None })
+}
+
+struct Replay {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+    /// Kept from run to run, so that after an error it goes on where it was.
+    progress: Option<Progress>,
+}
+
+struct Progress {
+    file: File,
+    format: Format,
+    paced: Paced,
+}
+
+impl Source for Replay {
+    fn run<'a>(&'a mut self, outlet: &'a Outlet, _stop: &'a CancellationToken) -> Run<'a> {
+        Box::pin(self.replay(outlet))
+    }
+}
+
+impl Replay {
+    async fn replay(&mut self, outlet: &Outlet) -> Result<(), SourceError> {
+        let shown = self.settings.path.display();
+        if self.progress.is_none() {
+            let file = File::open(&self.settings.path).await;
+            let file = file.map_err(SourceError::io(format!("Cannot open {shown}")))?;
+            let paced = Paced { pace: self.settings.pace, anchor: None };
+            self.progress = Some(Progress { file, format: Format::Unknown, paced });
+        }
+        let Some(Progress { file, format, paced }) = &mut self.progress else { return Ok(()) };
+        let mut buffer = vec![0; 16 << 10];
+        loop {
+            let read = file.read(&mut buffer).await;
+            let n = read.map_err(SourceError::io(format!("Cannot read {shown}")))?;
+            let host = (self.clock.wall_us(), self.clock.trust());
+            let mut ready = Vec::new();
+            match n {
+                0 => format.end(host, outlet, &mut ready),
+                n => format.push(&buffer[..n], &self.settings, host, outlet, &mut ready),
+            }
+            for reading in ready {
+                tokio::time::sleep(paced.wait(reading.ts, Instant::now())).await;
+                outlet.send(reading).await;
+            }
+            if n == 0 {
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// Holds readings back until it is their turn.
+struct Paced {
+    pace: Pace,
+    /// A recorded time, and when it was replayed.
+    anchor: Option<(i64, Instant)>,
+}
+
+/// A longer jump in the recorded times is not waited for: the receiver's clock was set, or it was off.
+const LONGEST_WAIT: Duration = Duration::from_secs(3600);
+
+impl Paced {
+    /// How long a reading of the recorded time `ts` has to wait at `now`.
+    fn wait(&mut self, ts: i64, now: Instant) -> Duration {
+        let Pace::Times(times) = self.pace else { return Duration::ZERO };
+        if let Some((from, at)) = self.anchor
+            && let Some(since) = ts.checked_sub(from).and_then(|us| u64::try_from(us).ok())
+        {
+            let due = Duration::from_micros(since).div_f64(times);
+            let wait = due.saturating_sub(now.saturating_duration_since(at));
+            if wait.mul_f64(times) < LONGEST_WAIT {
+                return wait;
+            }
+        }
+        self.anchor = Some((ts, now));
+        Duration::ZERO
+    }
+}
+
+/// What the file holds.
+enum Format {
+    /// Nothing but blanks has come yet.
+    Unknown,
+    Nmea(Box<Feed>),
+    Ndjson(Lines, Parser),
+}
+
+type Host = (i64, Trust);
+
+impl Format {
+    fn push(
+        &mut self,
+        bytes: &[u8],
+        settings: &Settings,
+        host: Host,
+        outlet: &Outlet,
+        ready: &mut Vec<Reading>,
+    ) {
+        if let Self::Unknown = self {
+            // Lines of readings begin with a brace; a receiver's log with a comment, `$` or junk.
+            let Some(first) = bytes.trim_ascii_start().first() else { return };
+            *self = if *first == b'{' {
+                let defaults = Defaults { stream: settings.default_stream.clone(), clock: Some(Trust::Gps) };
+                Self::Ndjson(Lines::new(MAX_LINE), Parser::new(defaults))
+            } else {
+                Self::Nmea(Box::new(Feed::new(settings.not_before)))
+            };
+        }
+        match self {
+            Self::Unknown => {}
+            Self::Nmea(feed) => feed.push(bytes, host, ready),
+            Self::Ndjson(lines, parser) => lines.push(bytes, |line| parse(parser, line, outlet, ready)),
+        }
+        self.count(outlet);
+    }
+
+    fn end(&mut self, host: Host, outlet: &Outlet, ready: &mut Vec<Reading>) {
+        match self {
+            Self::Unknown => {}
+            Self::Nmea(feed) => feed.end(host, ready),
+            Self::Ndjson(lines, parser) => lines.end(|line| parse(parser, line, outlet, ready)),
+        }
+        self.count(outlet);
+    }
+
+    fn count(&mut self, outlet: &Outlet) {
+        match self {
+            Self::Unknown => {}
+            Self::Nmea(feed) => feed.count(outlet.counters()),
+            Self::Ndjson(lines, _) => outlet.counters().error("line_too_long", lines.take_too_long()),
+        }
+    }
+}
+
+fn parse(parser: &mut Parser, line: &[u8], outlet: &Outlet, ready: &mut Vec<Reading>) {
+    let parsed = match std::str::from_utf8(line) {
+        Ok(line) => parser.parse(line, None).map_err(|e| e.to_string()),
+        Err(_) => Err("The line is not UTF-8".into()),
+    };
+    match parsed {
+        Ok(reading) => ready.push(reading),
+        Err(error) => {
+            tracing::debug!(%error, "A line of the log was refused");
+            outlet.counters().error("refused_line", 1);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,101 @@
+use super::super::outlet::{Next, QueueLimits, SourceCounters, channel};
+use super::*;
+use crate::clock::FakeClock;
+use crate::source::oracle;
+use milepost_wire::Body;
+use std::io::Write;
+
+fn settings(path: &std::path::Path, more: &str) -> Settings {
+    toml::from_str(&format!("path = {path:?}\n{more}")).unwrap()
+}
+
+/// Runs a replay to its end and gives what it delivered.
+async fn replay(settings: &Settings) -> (Vec<Reading>, Arc<SourceCounters>) {
+    let (intake, mut deliveries) = channel(QueueLimits::default());
+    let counters = Arc::new(SourceCounters::default());
+    let outlet = intake.outlet("log", Arc::clone(&counters));
+    drop(intake);
+    let context = Context { clock: Arc::new(FakeClock::at(1_700_000_000_000_000)) };
+    let taken = tokio::task::spawn_blocking(move || {
+        let mut taken = Vec::new();
+        while let Next::Delivery(d) = deliveries.next(Duration::from_secs(60)) {
+            taken.extend(d.readings);
+        }
+        taken
+    });
+    build(settings, &context).run(&outlet, &CancellationToken::new()).await.unwrap();
+    drop(outlet);
+    (taken.await.unwrap(), counters)
+}
+
+fn file(content: &[u8]) -> tempfile::NamedTempFile {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(content).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn recorded_logs_give_what_gpsd_reads_in_them() {
+    for log in oracle::logs().unwrap_or_default() {
+        let check = std::fs::read(log.with_extension("log.chk")).unwrap();
+        let said = oracle::epochs(&String::from_utf8_lossy(&check));
+        let (readings, counters) = replay(&settings(&log, "")).await;
+        let name = log.file_name().unwrap().display();
+        if counters.details().get("sentences").is_none() {
+            assert!(readings.is_empty(), "{name} is binary, yet gave {readings:?}");
+            println!("{name}: binary, no reading");
+            continue;
+        }
+        let result = oracle::compare(&said, &readings);
+        println!(
+            "{name}: {} epochs, {} readings, {} without speed",
+            result.epochs, result.readings, result.no_speed
+        );
+        assert_eq!(result.missing, [""; 0], "{name}: an epoch is missing");
+        assert_eq!(result.invented, [""; 0], "{name}: a fix that gpsd does not have");
+        assert_eq!(result.wrong, [""; 0], "{name}: another position or speed");
+    }
+}
+
+#[tokio::test]
+async fn the_content_says_what_a_file_is() {
+    let ndjson = file(
+        b"\n {\"ts\":1,\"lat\":1.5,\"lon\":2}\nnonsense\n{\"ts\":2,\"stream\":\"axle\",\"load\":7}\n{\"ts\":3,\"lat\":1,\"lon\":\"x\"}",
+    );
+    let (readings, counters) = replay(&settings(ndjson.path(), "default_stream = \"gps_data\"")).await;
+    assert_eq!(readings.iter().map(|r| r.ts).collect::<Vec<_>>(), [1, 2]);
+    assert!(matches!((&readings[0].body, &readings[1].body), (Body::Gps(_), Body::Derived(_))));
+    assert_eq!(counters.details().get("refused_line"), Some(&2));
+
+    let nmea = file(b"# a log\n$GPGLL,5130.0000,N,00007.0000,W,120000,A\n");
+    let (readings, counters) = replay(&settings(nmea.path(), "")).await;
+    assert_eq!(readings.len(), 1);
+    assert_eq!(readings[0].clock, Trust::Ntp, "dated by the host");
+    assert_eq!(counters.details().get("dated_by_host"), Some(&1));
+
+    let (readings, _) = replay(&settings(file(b" \n").path(), "")).await;
+    assert_eq!(readings.len(), 0);
+}
+
+#[test]
+fn a_pace_spreads_readings_as_recorded() {
+    let mut paced = Paced { pace: "10x".parse().unwrap(), anchor: None };
+    let start = Instant::now();
+    let mut now = start;
+    let mut after = Vec::new();
+    // A second later, the same, one back, hours of silence, and a second after that.
+    for s in [100, 101, 101, 99, 50_000, 50_001] {
+        now += paced.wait(s * 1_000_000, now);
+        after.push(now.duration_since(start).as_millis());
+    }
+    assert_eq!(after, [0, 100, 100, 100, 100, 200]);
+}
+
+#[test]
+fn paces_are_text() {
+    assert_eq!(settings(std::path::Path::new("a"), "").pace, Pace::FlatOut);
+    assert_eq!("recorded".parse(), Ok(Pace::Times(1.0)));
+    for bad in ["", "x", "0x", "-1x", "infx", "nanx", "fast"] {
+        assert!(bad.parse::<Pace>().is_err(), "{bad}");
+    }
+}
