@@ -23,6 +23,8 @@ pub struct Counters {
     pub restarts: AtomicU64,
     /// Bytes of log text that were over the limit.
     pub log_dropped: AtomicU64,
+    /// Metrics that were not kept: too many, or a name that cannot be.
+    pub metrics_dropped: AtomicU64,
 }
 
 impl Counters {

@@ -1,9 +1,27 @@
 //! Compiles components, once for each engine and digest, and keeps the clock that stops those that
 //! run too long.
 
-use crate::failure::EngineError;
-use std::sync::Arc;
+use crate::bindings::TransformPre;
+use crate::failure::{EngineError, LoadError};
+use crate::sandbox::Host;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::Thread;
 use std::time::Duration;
+use wasmtime::component::{Component, HasSelf, Linker};
+use wasmtime::{Config, OptLevel};
+
+/// The world that a transform is built for.
+const WORLD: &str = "milepost:transform";
+/// What a transform may import, each of the interface's version.
+const OFFERED: [&str; 2] = ["types", "host"];
+/// The same for messages.
+const OFFERED_TEXT: &str = "milepost:transform/host@0.1.0";
+/// The versions of the interface that this host speaks.
+const VERSION_PREFIX: &str = "0.1.";
+/// After so many ticks without a call, the clock rests until the next one.
+const IDLE_TICKS: u32 = 20;
 
 /// Settings of the engine, one for a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,25 +31,163 @@ pub struct EngineSettings {
     /// Address space that is set aside for each instance's memory; 32 MiB. Wasmtime's own default of
     /// 4 GiB is not to be had on a small Pi.
     pub memory_reservation: u64,
+    /// Address space behind it that is never mapped; 64 KiB. Larger guards save bounds checks, at the
+    /// price of address space.
+    pub memory_guard: u64,
     /// How often the CPU limit is looked at while a transform runs; 10 ms.
     pub tick: Duration,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { max_component_bytes: 32 << 20, memory_reservation: 32 << 20, tick: Duration::from_millis(10) }
+        Self {
+            max_component_bytes: 32 << 20,
+            memory_reservation: 32 << 20,
+            memory_guard: 64 << 10,
+            tick: Duration::from_millis(10),
+        }
     }
 }
 
-/// The engine that all transforms of a process share. Cheap to clone.
+/// The engine that all transforms of a process share. Cheap to clone. Its clock is a thread that ends
+/// when the last clone is dropped, and rests while no transform runs.
 #[derive(Clone)]
 pub struct Engine {
-    pub(crate) settings: Arc<EngineSettings>,
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    settings: EngineSettings,
+    wasm: wasmtime::Engine,
+    compiled: Mutex<HashMap<[u8; 32], Weak<TransformPre<Host>>>>,
+    pace: Arc<Pace>,
+    ticker: Thread,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.pace.stop.store(true, Ordering::SeqCst);
+        self.ticker.unpark();
+    }
+}
+
+/// What the clock's thread and the callers share.
+#[derive(Default)]
+struct Pace {
+    stop: AtomicBool,
+    resting: AtomicBool,
+    running: AtomicU64,
+}
+
+/// A call under way: the clock runs until it is dropped.
+pub(crate) struct Running(Arc<Inner>);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.pace.running.fetch_sub(1, Ordering::SeqCst);
+    }
 }
 
 impl Engine {
     /// Starts an engine.
     pub fn new(settings: &EngineSettings) -> Result<Self, EngineError> {
-        Ok(Self { settings: Arc::new(settings.clone()) })
+        let wasm = wasmtime::Engine::new(&config(settings)).map_err(|e| EngineError(format!("{e:#}")))?;
+        let pace = Arc::<Pace>::default();
+        let (shared, clock, every) = (pace.clone(), wasm.clone(), settings.tick);
+        let ticker = std::thread::Builder::new()
+            .name("transform-clock".into())
+            .spawn(move || tick(&shared, &clock, every))
+            .map_err(|e| EngineError(format!("no thread for its clock: {e}")))?;
+        let ticker = ticker.thread().clone();
+        let settings = settings.clone();
+        Ok(Self { inner: Arc::new(Inner { settings, wasm, compiled: Mutex::default(), pace, ticker }) })
+    }
+
+    /// Has the clock running while a call is under way.
+    pub(crate) fn running(&self) -> Running {
+        self.inner.pace.running.fetch_add(1, Ordering::SeqCst);
+        if self.inner.pace.resting.load(Ordering::SeqCst) {
+            self.inner.ticker.unpark();
+        }
+        Running(self.inner.clone())
+    }
+
+    /// The component, compiled and linked; from memory where a transform of this process has it already.
+    pub(crate) fn compile(
+        &self,
+        name: &str,
+        digest: [u8; 32],
+        bytes: &[u8],
+    ) -> Result<Arc<TransformPre<Host>>, LoadError> {
+        let max = self.inner.settings.max_component_bytes;
+        if bytes.len() > max {
+            return Err(LoadError::TooLarge { name: name.into(), bytes: bytes.len(), max });
+        }
+        // Held while compiling, so that agents that start together compile once.
+        let mut compiled = self.inner.compiled.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = compiled.get(&digest).and_then(Weak::upgrade) {
+            return Ok(known);
+        }
+        let fresh = Arc::new(self.link(name, bytes)?);
+        compiled.retain(|_, known| known.strong_count() > 0);
+        compiled.insert(digest, Arc::downgrade(&fresh));
+        Ok(fresh)
+    }
+
+    fn link(&self, name: &str, bytes: &[u8]) -> Result<TransformPre<Host>, LoadError> {
+        let wasm = &self.inner.wasm;
+        let component = Component::from_binary(wasm, bytes)
+            .map_err(|e| LoadError::NotAComponent { name: name.into(), cause: format!("{e:#}") })?;
+        if let Some((import, _)) = component.component_type().imports(wasm).find(|(n, _)| !is_offered(n)) {
+            let (name, import) = (name.into(), import.into());
+            return Err(LoadError::Import { name, import, offered: OFFERED_TEXT });
+        }
+        let world = |e: wasmtime::Error| LoadError::World { name: name.into(), cause: format!("{e:#}") };
+        let mut linker = Linker::new(wasm);
+        crate::bindings::Transform::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)
+            .map_err(world)?;
+        TransformPre::new(linker.instantiate_pre(&component).map_err(world)?).map_err(world)
+    }
+}
+
+/// Deterministic and small: NaN has one bit pattern, there are no threads, and relaxed SIMD does the
+/// same everywhere.
+fn config(settings: &EngineSettings) -> Config {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    config.epoch_interruption(true);
+    config.cranelift_nan_canonicalization(true);
+    config.cranelift_opt_level(OptLevel::Speed);
+    config.relaxed_simd_deterministic(true);
+    config.wasm_memory64(false);
+    config.memory_reservation(settings.memory_reservation);
+    config.memory_reservation_for_growth(0);
+    config.memory_guard_size(settings.memory_guard);
+    config.memory_may_move(true);
+    config
+}
+
+fn is_offered(import: &str) -> bool {
+    let parts = import.split_once('/').and_then(|(world, rest)| Some((world, rest.split_once('@')?)));
+    matches!(parts, Some((WORLD, (interface, version)))
+        if OFFERED.contains(&interface) && version.starts_with(VERSION_PREFIX))
+}
+
+/// Advances the epoch while a call runs, until the engine is dropped.
+fn tick(pace: &Pace, clock: &wasmtime::Engine, every: Duration) {
+    let mut idle = 0;
+    while !pace.stop.load(Ordering::SeqCst) {
+        std::thread::sleep(every);
+        clock.increment_epoch();
+        idle = if pace.running.load(Ordering::SeqCst) == 0 { idle + 1 } else { 0 };
+        if idle > IDLE_TICKS {
+            pace.resting.store(true, Ordering::SeqCst);
+            // A call that began before it could see `resting` is seen here.
+            if pace.running.load(Ordering::SeqCst) == 0 && !pace.stop.load(Ordering::SeqCst) {
+                std::thread::park();
+            }
+            pace.resting.store(false, Ordering::SeqCst);
+            idle = 0;
+        }
     }
 }

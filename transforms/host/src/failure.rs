@@ -106,6 +106,10 @@ pub enum Failure {
     /// have, a value of another kind than its column.
     #[error("It returned what cannot be: {0}")]
     InvalidOutput(String),
+    /// The caller gave readings that are not all of the stream it named, or derived rows with different
+    /// columns. The transform was not called.
+    #[error("It was not called: {0}")]
+    InvalidInput(String),
     /// A fresh instance could not be started after an earlier failure.
     #[error("It could not be started again: {0}")]
     InitFailed(String),
@@ -122,6 +126,7 @@ impl Failure {
             Failure::StateLimit { .. } => "state_limit",
             Failure::GuestError(_) => "guest_error",
             Failure::InvalidOutput(_) => "invalid_output",
+            Failure::InvalidInput(_) => "invalid_input",
             Failure::InitFailed(_) => "init_failed",
         }
     }

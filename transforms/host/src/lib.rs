@@ -3,19 +3,28 @@
 //! becomes of each; it has no other way to reach the world.
 //!
 //! Reading order: [`limits`] says what a transform may use, [`failure`] what can go wrong, [`engine`]
-//! compiles, [`transform`] runs. This crate does not choose what happens to a reading that makes a
-//! transform fail: it leaves everything as it was before the call and says why, and the caller
-//! bisects.
+//! compiles, `sandbox` holds an instance and what it may call, `convert` and `verdict` translate
+//! readings there and back, [`transform`] puts these together. This crate does not choose what happens
+//! to a reading that makes a transform fail: it leaves everything as it was before the call and says
+//! why, and the caller bisects.
 #![forbid(unsafe_code)]
 
 pub mod counters;
-pub mod engine;
 pub mod failure;
 pub mod limits;
+
+mod bindings;
+mod cpu;
+pub mod engine;
+mod sandbox;
+
+mod convert;
+mod verdict;
+
 pub mod transform;
 
 pub use counters::Counters;
 pub use engine::{Engine, EngineSettings};
 pub use failure::{EngineError, Failure, LoadError};
 pub use limits::Limits;
-pub use transform::{Applied, Output, Transform};
+pub use transform::{Applied, Output, State, Transform};

@@ -1,9 +1,14 @@
 //! One transform: loaded, called, and put back on its feet after a failure.
 
+use crate::bindings::TransformPre;
+use crate::bindings::milepost::transform::types as wit;
+use crate::convert;
 use crate::counters::Counters;
 use crate::engine::Engine;
 use crate::failure::{Failure, LoadError};
 use crate::limits::Limits;
+use crate::sandbox::{Host, Instance};
+use crate::verdict::Verdict;
 use milepost_wire::{Reading, Stream};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
@@ -30,13 +35,47 @@ pub struct Applied {
     pub added: u64,
 }
 
+/// All that a transform remembers, to be kept and given to another instance of it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct State {
+    /// What its `snapshot` returned; `None` where it keeps none.
+    pub snapshot: Option<Vec<u8>>,
+    /// What it stored with the host.
+    pub stored: BTreeMap<String, Vec<u8>>,
+    /// Its logical clock, µs since 1970 UTC.
+    pub now_us: Option<i64>,
+}
+
 /// A transform in its sandbox. `Send`, one thread at a time; calls are synchronous and end within
 /// [`Limits::cpu`].
+///
+/// Each call counts wholly or not at all. After each that succeeds, the host takes the transform's
+/// `snapshot` where it said that it keeps state; a call that fails ends the instance, and the next call
+/// makes a fresh one, which gets the parameters and the last snapshot. What the failing call stored with
+/// the host and added to metrics is undone.
 pub struct Transform {
     name: Arc<str>,
     digest: [u8; 32],
+    params: BTreeMap<String, String>,
+    engine: Engine,
+    component: Arc<TransformPre<Host>>,
     streams: Vec<String>,
+    keeps_state: bool,
+    tick_every_us: i64,
+    next_tick_us: Option<i64>,
+    snapshot: Option<Vec<u8>>,
+    running: Run,
     counters: Arc<Counters>,
+    /// Room for the fixes of a batch, used again.
+    fixes: Vec<wit::Gps>,
+}
+
+/// The instance, or what outlived the last one.
+enum Run {
+    Live(Box<Instance>),
+    Ended(Box<Host>),
+    /// Only while one is made from the other.
+    Changing,
 }
 
 impl Transform {
@@ -49,13 +88,27 @@ impl Transform {
         params: BTreeMap<String, String>,
         limits: Limits,
     ) -> Result<Self, LoadError> {
-        let max = engine.settings.max_component_bytes;
-        if bytes.len() > max {
-            return Err(LoadError::TooLarge { name: name.into(), bytes: bytes.len(), max });
-        }
-        let _ = (params, limits);
-        let digest = Sha256::digest(bytes).into();
-        Ok(Self { name: name.into(), digest, streams: Vec::new(), counters: Arc::default() })
+        let digest: [u8; 32] = Sha256::digest(bytes).into();
+        let component = engine.compile(name, digest, bytes)?;
+        let counters = Arc::<Counters>::default();
+        let host = Host::new(name.into(), limits, counters.clone());
+        let mut transform = Self {
+            name: name.into(),
+            digest,
+            params,
+            engine: engine.clone(),
+            component,
+            streams: Vec::new(),
+            keeps_state: false,
+            tick_every_us: 0,
+            next_tick_us: None,
+            snapshot: None,
+            running: Run::Ended(Box::new(host)),
+            counters,
+            fixes: Vec::new(),
+        };
+        transform.start().map_err(|failure| LoadError::Init { name: name.into(), failure })?;
+        Ok(transform)
     }
 
     /// The name it was loaded under.
@@ -73,10 +126,12 @@ impl Transform {
         &self.streams
     }
 
-    /// Whether it wants the readings of a stream. Others need not be given to it: it keeps them as they
-    /// are.
+    /// Whether it works on the readings of a stream. Others need not be given to it: it keeps them as they
+    /// are. The system's own streams are never given to a transform.
     pub fn wants(&self, stream: &Stream) -> bool {
+        let derived = matches!(stream, Stream::Derived(_));
         !matches!(stream, Stream::Health | Stream::Gap)
+            && self.streams.iter().any(|s| s == stream.name() || (derived && s == "*"))
     }
 
     /// The counters, readable from any thread.
@@ -84,13 +139,53 @@ impl Transform {
         self.counters.clone()
     }
 
+    /// The transform's own counters, by name.
+    pub fn metrics(&mut self) -> BTreeMap<String, f64> {
+        self.host().metrics().clone()
+    }
+
+    /// What it remembers: to be stored with the position that it belongs to.
+    pub fn state(&mut self) -> State {
+        let snapshot = self.snapshot.clone();
+        let host = self.host();
+        let now_us = Some(host.now_us()).filter(|&t| t != i64::MIN);
+        State { snapshot, stored: host.stored().clone(), now_us }
+    }
+
+    /// Puts it back to a state. A snapshot that it does not understand is the error, and the next call
+    /// starts without.
+    pub fn set_state(&mut self, state: State) -> Result<(), Failure> {
+        self.end();
+        self.next_tick_us = None;
+        self.snapshot = state.snapshot;
+        let host = self.host();
+        host.set_stored(state.stored);
+        host.set_now(state.now_us.unwrap_or(i64::MIN));
+        self.start().map(drop)
+    }
+
     /// Lets it work on a batch in place: what it keeps is not moved, what it takes out is removed, what it
     /// changes is replaced. All of `readings` are of `stream`. On failure nothing has changed.
     pub fn apply(&mut self, stream: &Stream, readings: &mut Vec<Reading>) -> Result<Applied, Failure> {
-        let _ = stream;
-        Counters::add(&self.counters.received, readings.len());
-        Counters::add(&self.counters.emitted, readings.len());
-        Ok(Applied::default())
+        if readings.is_empty() || !self.wants(stream) {
+            return Ok(Applied::default());
+        }
+        let now_before = self.host().now_us();
+        let next_tick_before = self.next_tick_us;
+        match self.attempt(stream, readings) {
+            Ok(verdict) => {
+                self.host().commit();
+                Ok(self.carry_out(verdict, readings))
+            }
+            Err(failure) => {
+                Counters::add(&self.counters.failures, 1);
+                self.next_tick_us = next_tick_before;
+                let host = self.host();
+                host.undo();
+                host.set_now(now_before);
+                Err(failure)
+            }
+        }
     }
 
     /// [`Transform::apply`] on a copy.
@@ -99,5 +194,145 @@ impl Transform {
         let applied = self.apply(stream, &mut readings)?;
         readings.extend(applied.derived);
         Ok(Output { readings, taken_out: applied.taken_out })
+    }
+
+    fn carry_out(&mut self, verdict: Verdict, readings: &mut Vec<Reading>) -> Applied {
+        let (received, taken_out, added) = (readings.len(), verdict.taken_out, verdict.added);
+        let derived = verdict.carry_out(readings);
+        let counters = &self.counters;
+        Counters::add(&counters.received, received);
+        Counters::add(&counters.taken_out, taken_out);
+        Counters::add(&counters.added, added);
+        Counters::add(&counters.derived, derived.len());
+        Counters::add(&counters.emitted, readings.len() + derived.len());
+        Applied { derived, taken_out: taken_out as u64, added: added as u64 }
+    }
+
+    /// The calls for a batch. What goes wrong ends the instance.
+    fn attempt(&mut self, stream: &Stream, readings: &[Reading]) -> Result<Verdict, Failure> {
+        let newest = readings.iter().map(|r| r.ts).max().unwrap_or(i64::MIN);
+        let mut fixes = std::mem::take(&mut self.fixes);
+        let result = convert::with_batch(stream, readings, &mut fixes, |batch| {
+            let _running = self.engine.running();
+            let result = self.live().and_then(|_| self.calls(stream, readings.len(), newest, batch));
+            if result.is_err() {
+                self.end();
+            }
+            result
+        });
+        self.fixes = fixes;
+        result.unwrap_or_else(|| {
+            let what = format!("the readings are not all of {stream}, with the same columns");
+            Err(Failure::InvalidInput(what))
+        })
+    }
+
+    fn calls(
+        &mut self,
+        stream: &Stream,
+        len: usize,
+        newest: i64,
+        batch: wit::BatchParam<'_>,
+    ) -> Result<Verdict, Failure> {
+        let Run::Live(instance) = &mut self.running else {
+            return Err(Failure::InitFailed("there is no instance".into()));
+        };
+        let host = instance.host();
+        host.begin();
+        host.set_now(host.now_us().max(newest));
+        let (now_us, limits) = (host.now_us(), host.limits().clone());
+        let output = instance.call(limits.cpu, |exports, store| exports.call_process(store, batch))?;
+        let mut verdict = Verdict::check(output.map_err(Failure::GuestError)?, stream, len, &limits)?;
+        if self.tick_every_us > 0 {
+            let due = *self.next_tick_us.get_or_insert(now_us.saturating_add(self.tick_every_us));
+            if now_us >= due {
+                self.next_tick_us = Some(now_us.saturating_add(self.tick_every_us));
+                let rows = instance.call(limits.cpu, |exports, store| exports.call_tick(store, now_us))?;
+                verdict.add_derived(rows.map_err(Failure::GuestError)?, stream, &limits)?;
+            }
+        }
+        if self.keeps_state {
+            let snapshot = instance.call(limits.init_cpu, |exports, store| exports.call_snapshot(store))?;
+            let (wanted, limit) = (snapshot.len(), limits.state_bytes);
+            if wanted > limit {
+                return Err(Failure::StateLimit { wanted, limit });
+            }
+            self.snapshot = Some(snapshot);
+        }
+        Ok(verdict)
+    }
+
+    /// Makes sure that there is an instance.
+    fn live(&mut self) -> Result<(), Failure> {
+        match &self.running {
+            Run::Live(_) => Ok(()),
+            _ => {
+                Counters::add(&self.counters.restarts, 1);
+                self.start().map_err(|e| Failure::InitFailed(e.to_string()))
+            }
+        }
+    }
+
+    /// A fresh instance with the parameters and the last snapshot.
+    fn start(&mut self) -> Result<(), Failure> {
+        let _running = self.engine.running();
+        let host = match std::mem::replace(&mut self.running, Run::Changing) {
+            Run::Live(instance) => instance.into_host(),
+            Run::Ended(host) => *host,
+            Run::Changing => return Err(Failure::InitFailed("it is being started already".into())),
+        };
+        let instance = match Instance::new(&self.component, host) {
+            Ok(instance) => instance,
+            Err((mut host, failure)) => {
+                host.undo();
+                self.running = Run::Ended(Box::new(host));
+                return Err(failure);
+            }
+        };
+        self.running = Run::Live(Box::new(instance));
+        let result = self.init();
+        match result {
+            Ok(()) => self.host().commit(),
+            Err(_) => {
+                self.end();
+                self.host().undo();
+            }
+        }
+        result
+    }
+
+    fn init(&mut self) -> Result<(), Failure> {
+        let Run::Live(instance) = &mut self.running else { return Ok(()) };
+        let limit = instance.host().limits().init_cpu;
+        let params: Vec<(&str, &str)> = self.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let plan = instance.call(limit, |exports, store| exports.call_init(store, &params))?;
+        let plan = plan.map_err(Failure::GuestError)?;
+        self.streams = plan.streams;
+        self.keeps_state = plan.keeps_state;
+        self.tick_every_us = i64::from(plan.tick_every_ms) * 1000;
+        let Some(snapshot) = &self.snapshot else { return Ok(()) };
+        let restored = instance.call(limit, |exports, store| exports.call_restore(store, snapshot));
+        if let Ok(Ok(())) = restored {
+            return Ok(());
+        }
+        // It would fail for ever: start without it the next time.
+        self.snapshot = None;
+        restored?.map_err(|e| Failure::GuestError(format!("it does not take its state back: {e}")))
+    }
+
+    /// Ends the instance; what the host holds for it stays.
+    fn end(&mut self) {
+        self.running = match std::mem::replace(&mut self.running, Run::Changing) {
+            Run::Live(instance) => Run::Ended(Box::new(instance.into_host())),
+            other => other,
+        };
+    }
+
+    fn host(&mut self) -> &mut Host {
+        match &mut self.running {
+            Run::Live(instance) => instance.host(),
+            Run::Ended(host) => host,
+            Run::Changing => unreachable!("start and end leave an instance or its host's part"),
+        }
     }
 }

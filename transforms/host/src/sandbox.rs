@@ -1,0 +1,357 @@
+//! One instance of a transform and all that it can reach: its memory, its stored state, log, metrics
+//! and the logical clock. What a failing call did to these is undone.
+
+use crate::bindings::milepost::transform::{host, types};
+use crate::bindings::{Transform as Exports, TransformPre};
+use crate::counters::Counters;
+use crate::cpu;
+use crate::failure::Failure;
+use crate::limits::Limits;
+use milepost_wire::stream::check_name;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
+
+/// What a stored key costs beside its bytes.
+const KEY_COST: usize = 32;
+/// Tables of functions are small; a component's own are known when it is compiled.
+const MAX_TABLE_ELEMENTS: usize = 100_000;
+
+/// What a transform may call, and what it is held to.
+pub(crate) struct Host {
+    name: Arc<str>,
+    limits: Limits,
+    counters: Arc<Counters>,
+    /// Why the call fails, where the host knows better than the trap.
+    failure: Option<Failure>,
+    /// The last line logged as an error: a panic's message, where the guest traps next.
+    said: Option<String>,
+    log_left: usize,
+    memory: usize,
+    cpu_limit: Duration,
+    cpu_from: Option<Duration>,
+    now_us: i64,
+    stored: Stored,
+    metrics: BTreeMap<String, f64>,
+    new_metrics: BTreeMap<String, f64>,
+}
+
+/// Keys and values, and what they were before the call.
+#[derive(Default)]
+struct Stored {
+    now: BTreeMap<String, Vec<u8>>,
+    bytes: usize,
+    before: BTreeMap<String, Option<Vec<u8>>>,
+    before_bytes: usize,
+}
+
+impl Stored {
+    fn cost(key: &str, value: Option<&Vec<u8>>) -> usize {
+        value.map_or(0, |v| key.len() + v.len() + KEY_COST)
+    }
+
+    /// Sets or removes a key; the error is the size that is too large.
+    fn put(&mut self, key: String, value: Option<Vec<u8>>, limit: usize) -> Result<(), usize> {
+        let old = self.now.get(&key);
+        let old_cost = Self::cost(&key, old);
+        let wanted = self.bytes - old_cost + Self::cost(&key, value.as_ref());
+        if wanted > limit {
+            return Err(wanted);
+        }
+        if !self.before.contains_key(&key) {
+            // A call that stores and removes ever new keys is stopped too.
+            self.before_bytes += old_cost.max(key.len() + KEY_COST);
+            if self.before_bytes > limit.saturating_mul(4) {
+                return Err(self.before_bytes);
+            }
+            self.before.insert(key.clone(), old.cloned());
+        }
+        self.bytes = wanted;
+        match value {
+            Some(value) => self.now.insert(key, value),
+            None => self.now.remove(&key),
+        };
+        Ok(())
+    }
+
+    fn commit(&mut self) {
+        self.before.clear();
+        self.before_bytes = 0;
+    }
+
+    fn undo(&mut self) {
+        for (key, old) in std::mem::take(&mut self.before) {
+            match old {
+                Some(old) => self.now.insert(key, old),
+                None => self.now.remove(&key),
+            };
+        }
+        self.bytes = self.now.iter().map(|(k, v)| Self::cost(k, Some(v))).sum();
+        self.before_bytes = 0;
+    }
+}
+
+impl Host {
+    pub(crate) fn new(name: Arc<str>, limits: Limits, counters: Arc<Counters>) -> Self {
+        Self {
+            name,
+            counters,
+            failure: None,
+            said: None,
+            log_left: 0,
+            memory: 0,
+            cpu_limit: limits.cpu,
+            cpu_from: None,
+            now_us: i64::MIN,
+            stored: Stored::default(),
+            metrics: BTreeMap::new(),
+            new_metrics: BTreeMap::new(),
+            limits,
+        }
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    pub(crate) fn now_us(&self) -> i64 {
+        self.now_us
+    }
+
+    /// Sets the logical clock forward.
+    pub(crate) fn set_now(&mut self, now_us: i64) {
+        self.now_us = now_us;
+    }
+
+    pub(crate) fn metrics(&self) -> &BTreeMap<String, f64> {
+        &self.metrics
+    }
+
+    pub(crate) fn stored(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.stored.now
+    }
+
+    pub(crate) fn set_stored(&mut self, stored: BTreeMap<String, Vec<u8>>) {
+        self.stored = Stored { now: stored, ..Stored::default() };
+        self.stored.undo();
+    }
+
+    /// Before a call of the transform.
+    pub(crate) fn begin(&mut self) {
+        self.log_left = self.limits.log_bytes;
+        (self.failure, self.said) = (None, None);
+    }
+
+    /// After a call that counts.
+    pub(crate) fn commit(&mut self) {
+        self.stored.commit();
+        for (name, value) in std::mem::take(&mut self.new_metrics) {
+            *self.metrics.entry(name).or_default() += value;
+        }
+    }
+
+    /// After a call that does not.
+    pub(crate) fn undo(&mut self) {
+        self.stored.undo();
+        self.new_metrics.clear();
+    }
+
+    fn fail(&mut self, failure: Failure) -> wasmtime::Error {
+        let error = wasmtime::Error::msg(failure.to_string());
+        self.failure.get_or_insert(failure);
+        error
+    }
+
+    /// Says why a call failed.
+    fn explain(&mut self, error: &wasmtime::Error) -> Failure {
+        if let Some(failure) = self.failure.take() {
+            return failure;
+        }
+        // Wasmtime has no type for it that one could ask for.
+        if error.chain().any(|e| e.to_string().contains("fuel allocated for hostcalls")) {
+            return Failure::OutputLimit { unit: "bytes", limit: self.limits.output_bytes };
+        }
+        let trap = match error.downcast_ref::<Trap>() {
+            Some(trap) => trap.to_string(),
+            None => error.root_cause().to_string(),
+        };
+        Failure::Trap(match self.said.take() {
+            Some(said) => format!("{said} ({trap})"),
+            None => trap,
+        })
+    }
+}
+
+impl ResourceLimiter for Host {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = self.memory.saturating_sub(current).saturating_add(desired);
+        let limit = self.limits.memory_bytes;
+        if wanted > limit {
+            // The guest sees -1; if it then gives up, this is why.
+            self.failure.get_or_insert(Failure::MemoryLimit { wanted, limit });
+            return Ok(false);
+        }
+        self.memory = wanted;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        Ok(desired <= MAX_TABLE_ELEMENTS)
+    }
+}
+
+impl types::Host for Host {}
+
+impl host::Host for Host {
+    fn log(&mut self, level: host::Level, message: String) -> wasmtime::Result<()> {
+        let mut end = message.len().min(self.log_left);
+        while !message.is_char_boundary(end) {
+            end -= 1;
+        }
+        Counters::add(&self.counters.log_dropped, message.len() - end);
+        self.log_left -= end;
+        let (transform, text) = (&*self.name, &message[..end]);
+        if text.is_empty() {
+            return Ok(());
+        }
+        match level {
+            host::Level::Debug => tracing::debug!(transform, "{text}"),
+            host::Level::Info => tracing::info!(transform, "{text}"),
+            host::Level::Warn => tracing::warn!(transform, "{text}"),
+            host::Level::Error => {
+                tracing::error!(transform, "{text}");
+                self.said = Some(text.into());
+            }
+        }
+        Ok(())
+    }
+
+    fn metric_add(&mut self, name: String, value: f64) -> wasmtime::Result<()> {
+        let known = self.metrics.contains_key(&name) || self.new_metrics.contains_key(&name);
+        let room = self.metrics.len() + self.new_metrics.len() < self.limits.metrics;
+        if known || (room && check_name(name.clone()).is_ok()) {
+            *self.new_metrics.entry(name).or_default() += value;
+        } else {
+            Counters::add(&self.counters.metrics_dropped, 1);
+        }
+        Ok(())
+    }
+
+    fn now_us(&mut self) -> wasmtime::Result<i64> {
+        Ok(self.now_us)
+    }
+
+    fn state_get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
+        Ok(self.stored.now.get(&key).cloned())
+    }
+
+    fn state_put(&mut self, key: String, value: Option<Vec<u8>>) -> wasmtime::Result<()> {
+        let limit = self.limits.state_bytes;
+        self.stored.put(key, value, limit).map_err(|wanted| self.fail(Failure::StateLimit { wanted, limit }))
+    }
+}
+
+/// A running instance.
+pub(crate) struct Instance {
+    store: Store<Host>,
+    exports: Exports,
+}
+
+impl Instance {
+    /// A fresh instance; the host's part comes back when it cannot start.
+    pub(crate) fn new(component: &TransformPre<Host>, mut host: Host) -> Result<Self, (Host, Failure)> {
+        host.memory = 0;
+        host.begin();
+        (host.cpu_limit, host.cpu_from) = (host.limits.init_cpu, None);
+        let fuel = host.limits.output_bytes;
+        let mut store = Store::new(component.engine(), host);
+        store.limiter(|host| host);
+        store.set_hostcall_fuel(fuel);
+        store.set_max_component_handles(0);
+        store.epoch_deadline_callback(|mut store| Ok(at_tick(store.data_mut())));
+        store.set_epoch_deadline(1);
+        match component.instantiate(&mut store) {
+            Ok(exports) => Ok(Self { store, exports }),
+            Err(e) => {
+                let failure = store.data_mut().explain(&e);
+                Err((store.into_data(), failure))
+            }
+        }
+    }
+
+    pub(crate) fn host(&mut self) -> &mut Host {
+        self.store.data_mut()
+    }
+
+    /// Ends the instance; its host's part stays.
+    pub(crate) fn into_host(self) -> Host {
+        self.store.into_data()
+    }
+
+    /// Calls an export with a CPU limit. A trap leaves the instance unusable.
+    pub(crate) fn call<R>(
+        &mut self,
+        cpu_limit: Duration,
+        call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<R>,
+    ) -> Result<R, Failure> {
+        let host = self.store.data_mut();
+        (host.cpu_limit, host.cpu_from) = (cpu_limit, None);
+        self.store.set_epoch_deadline(1);
+        let result = call(&self.exports, &mut self.store);
+        let host = self.store.data_mut();
+        match result {
+            Ok(result) => {
+                // It was refused memory and went on without.
+                host.failure = None;
+                Ok(result)
+            }
+            Err(e) => Err(host.explain(&e)),
+        }
+    }
+}
+
+/// At each tick of the engine while the guest runs: has it used its CPU time? The first tick of a call
+/// starts the count.
+fn at_tick(host: &mut Host) -> UpdateDeadline {
+    let now = cpu::thread_time();
+    let used = now.saturating_sub(*host.cpu_from.get_or_insert(now));
+    if used < host.cpu_limit {
+        return UpdateDeadline::Continue(1);
+    }
+    let limit = host.cpu_limit;
+    host.failure.get_or_insert(Failure::CpuLimit { limit });
+    UpdateDeadline::Interrupt
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_failing_call_stored_is_taken_back() {
+        let mut stored = Stored::default();
+        stored.put("a".into(), Some(vec![1]), 1000).unwrap();
+        stored.put("b".into(), Some(vec![2]), 1000).unwrap();
+        stored.commit();
+        let (before, bytes) = (stored.now.clone(), stored.bytes);
+        stored.put("a".into(), Some(vec![9; 9]), 1000).unwrap();
+        stored.put("a".into(), None, 1000).unwrap();
+        stored.put("b".into(), None, 1000).unwrap();
+        stored.put("c".into(), Some(vec![3]), 1000).unwrap();
+        stored.undo();
+        assert_eq!((stored.now, stored.bytes), (before, bytes));
+    }
+
+    #[test]
+    fn storing_is_bounded_even_when_keys_are_removed_at_once() {
+        let mut stored = Stored::default();
+        assert_eq!(stored.put("k".into(), Some(vec![0; 1000]), 1000), Err(1033));
+        let refused = (0..10_000).find_map(|i| {
+            stored.put(format!("key {i}"), Some(vec![]), 1000).ok()?;
+            stored.put(format!("key {i}"), None, 1000).err()
+        });
+        let refused_or_full = refused.is_some() || stored.put("next".into(), Some(vec![]), 1000).is_err();
+        assert!(refused_or_full && stored.before_bytes <= 5000, "{}", stored.before_bytes);
+    }
+}
