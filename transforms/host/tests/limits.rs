@@ -1,0 +1,242 @@
+//! What a transform must not do, and that it hurts nobody: the guest in `guests/hostile` does it on a fix
+//! with `fix` = 99.
+
+mod drive;
+
+use milepost_transform_host::{Engine, EngineSettings, Failure, Limits, LoadError, Transform};
+use milepost_wire::{Body, Reading, Stream, Value};
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+const HOSTILE: &[u8] = include_bytes!("guests/hostile.wasm");
+
+fn limits() -> Limits {
+    Limits { cpu: Duration::from_millis(50), init_cpu: Duration::from_millis(50), ..Limits::default() }
+}
+
+fn engine() -> Engine {
+    Engine::new(&EngineSettings::default()).unwrap()
+}
+
+fn load(how: &str) -> Result<Transform, LoadError> {
+    Transform::load(&engine(), HOSTILE, "hostile", [("how".into(), how.into())].into(), limits())
+}
+
+fn bad_fix() -> Reading {
+    let mut reading = drive::fixes(1, 7).remove(0);
+    if let Body::Gps(gps) = &mut reading.body {
+        gps.fix = 99;
+    }
+    reading
+}
+
+/// What the guest counted for each fix: in its own memory, and with the host.
+fn counted(readings: &[Reading]) -> Vec<(i64, i64)> {
+    let count = |r: &Reading| match &r.body {
+        Body::Derived(row) => match row.values[..] {
+            [Value::Int(seen), Value::Int(stored)] => Some((seen, stored)),
+            _ => panic!("{row:?}"),
+        },
+        _ => None,
+    };
+    readings.iter().filter_map(count).collect()
+}
+
+/// Good fixes, then a batch with a bad one at its end, then good ones: the bad batch fails as expected,
+/// and it is as if it had never been.
+fn survives(how: &str) -> Failure {
+    let mut transform = load(how).unwrap();
+    let good = drive::fixes(3, 1);
+    let first = transform.process(&Stream::Gps, &good).unwrap();
+    assert_eq!(counted(&first.readings), [(1, 1), (2, 2), (3, 3)], "{how}");
+
+    let mut bad = good.clone();
+    bad.push(bad_fix());
+    let before = bad.clone();
+    let failure = transform.apply(&Stream::Gps, &mut bad).err().unwrap_or_else(|| panic!("{how} passed"));
+    assert_eq!(bad, before, "{how}: readings changed");
+
+    let next = transform.process(&Stream::Gps, &good[..2]).unwrap();
+    assert_eq!(counted(&next.readings), [(4, 4), (5, 5)], "{how}");
+    let counters = transform.counters();
+    assert_eq!(counters.failures.load(Relaxed), 1, "{how}");
+    assert_eq!(counters.received.load(Relaxed), 5, "{how}");
+    failure
+}
+
+#[test]
+fn an_endless_loop_is_stopped_by_the_cpu_limit() {
+    assert_eq!(survives("loop"), Failure::CpuLimit { limit: Duration::from_millis(50) });
+}
+
+#[test]
+fn a_hoarder_is_stopped_by_the_memory_limit() {
+    assert!(matches!(survives("hog"), Failure::MemoryLimit { limit: 16_777_216, .. }));
+}
+
+#[test]
+fn endless_recursion_is_stopped() {
+    let failure = survives("recurse");
+    assert!(matches!(&failure, Failure::Trap(_)), "{failure}");
+}
+
+#[test]
+fn a_flood_of_rows_is_stopped_by_the_output_limit() {
+    assert_eq!(survives("flood"), Failure::OutputLimit { unit: "rows", limit: 16_384 });
+}
+
+#[test]
+fn a_flood_of_bytes_is_stopped_by_the_output_limit() {
+    assert_eq!(survives("flood of text"), Failure::OutputLimit { unit: "bytes", limit: 8 << 20 });
+}
+
+#[test]
+fn hoarding_with_the_host_is_stopped_by_the_state_limit() {
+    assert!(matches!(survives("state"), Failure::StateLimit { limit: 65_536, .. }));
+}
+
+#[test]
+fn a_panic_says_what_and_where() {
+    let failure = survives("panic").to_string();
+    assert!(failure.contains("is bad") && failure.contains("lib.rs"), "{failure}");
+}
+
+#[test]
+fn a_stream_that_cannot_be_is_refused() {
+    let failure = survives("bad name");
+    assert!(matches!(&failure, Failure::InvalidOutput(what) if what.contains("No Such Name")), "{failure}");
+}
+
+#[test]
+fn an_error_of_its_own_is_passed_on() {
+    assert_eq!(survives("fail"), Failure::GuestError("this fix is bad".into()));
+}
+
+#[test]
+fn log_text_over_the_limit_is_cut_off_and_counted() {
+    let mut transform = load("log").unwrap();
+    transform.process(&Stream::Gps, &[bad_fix()]).unwrap();
+    // 10,000 lines "line 0" to "line 9999", less 4 KiB.
+    assert_eq!(transform.counters().log_dropped.load(Relaxed), 88_890 - 4096);
+}
+
+#[test]
+fn what_goes_wrong_in_init_is_said_at_start() {
+    for (how, expected) in [
+        ("refuse in init", "It said: not today"),
+        ("trap in init", "It trapped: panicked at"),
+        ("loop in init", "It used its CPU time of 50ms"),
+    ] {
+        let refused = load(how).err().unwrap_or_else(|| panic!("{how} started")).to_string();
+        assert!(
+            refused.starts_with("Transform hostile did not start: ") && refused.contains(expected),
+            "{refused}"
+        );
+    }
+}
+
+#[test]
+fn bisecting_gives_what_a_run_without_the_bad_reading_gives() {
+    let mut with = load("panic").unwrap();
+    let mut without = load("panic").unwrap();
+    let good = drive::fixes(40, 3);
+    let mut readings = good.clone();
+    readings.insert(17, bad_fix());
+
+    let mut got = Vec::new();
+    let mut poison = Vec::new();
+    let mut todo = vec![&readings[..]];
+    while let Some(part) = todo.pop() {
+        match with.process(&Stream::Gps, part) {
+            Ok(out) => got.extend(out.readings),
+            Err(_) if part.len() == 1 => poison.push(part[0].clone()),
+            Err(_) => {
+                let (left, right) = part.split_at(part.len() / 2);
+                todo.extend([right, left]);
+            }
+        }
+    }
+    let expected = without.process(&Stream::Gps, &good).unwrap();
+    let (rows, derived): (Vec<_>, Vec<_>) = got.into_iter().partition(|r| r.stream() == Stream::Gps);
+    assert_eq!([rows, derived].concat(), expected.readings);
+    assert_eq!(poison, [bad_fix()]);
+    assert_eq!(with.state(), without.state());
+}
+
+#[test]
+fn state_moves_to_another_instance() {
+    let mut one = load("nothing").unwrap();
+    one.process(&Stream::Gps, &drive::fixes(5, 1)).unwrap();
+    let mut other = load("nothing").unwrap();
+    other.set_state(one.state()).unwrap();
+    let out = other.process(&Stream::Gps, &drive::fixes(1, 1)).unwrap();
+    assert_eq!(counted(&out.readings), [(6, 6)]);
+
+    let mut odd = one.state();
+    odd.snapshot = Some(vec![1, 2, 3]);
+    assert!(matches!(other.set_state(odd), Err(Failure::GuestError(what)) if what.contains("too short")));
+    let out = other.process(&Stream::Gps, &drive::fixes(1, 1)).unwrap();
+    assert_eq!(counted(&out.readings)[0].0, 1);
+}
+
+#[test]
+fn readings_of_another_stream_are_not_given_to_it() {
+    let mut transform = load("nothing").unwrap();
+    let mut mixed = drive::fixes(2, 1);
+    let row = transform.process(&Stream::Gps, &mixed).unwrap().readings.pop().unwrap();
+    mixed.push(row);
+    assert!(matches!(transform.process(&Stream::Gps, &mixed), Err(Failure::InvalidInput(_))));
+    assert_eq!(transform.counters().restarts.load(Relaxed), 0);
+}
+
+#[test]
+fn what_is_no_component_of_our_world_is_refused_with_the_reason() {
+    let try_load = |bytes: &[u8]| match Transform::load(&engine(), bytes, "x", Default::default(), limits()) {
+        Err(e) => e,
+        Ok(_) => panic!("{} bytes were loaded", bytes.len()),
+    };
+    for garbage in [&b""[..], b"garbage", &HOSTILE[..HOSTILE.len() / 2], b"\0asm\x01\0\0\0"] {
+        let e = try_load(garbage);
+        assert!(matches!(e, LoadError::NotAComponent { .. }), "{e}");
+    }
+    let small =
+        Engine::new(&EngineSettings { max_component_bytes: 1000, ..EngineSettings::default() }).unwrap();
+    let e = Transform::load(&small, HOSTILE, "x", Default::default(), limits()).err().unwrap();
+    assert_eq!(
+        e.to_string().split(':').next(),
+        Some("Transform x has 68622 bytes, and a component may have 1000")
+    );
+
+    // (component)
+    let empty = b"\0asm\x0d\0\x01\0";
+    let e = try_load(empty);
+    assert!(matches!(e, LoadError::World { .. }), "{e}");
+
+    // (component (import "wasi:cli/environment@0.2.0" (instance)))
+    let mut wasi = empty.to_vec();
+    wasi.extend(b"\x07\x03\x01\x42\x00");
+    wasi.extend(b"\x0a\x1f\x01\x00\x1a");
+    wasi.extend(b"wasi:cli/environment@0.2.0\x05\x00");
+    let e = try_load(&wasi);
+    assert!(matches!(&e, LoadError::Import { import, .. } if import == "wasi:cli/environment@0.2.0"), "{e}");
+    assert!(e.to_string().contains("without WASI"), "{e}");
+}
+
+#[test]
+fn changed_bytes_of_a_component_never_do_more_than_fail() {
+    let engine = engine();
+    let mut random = 0x5eed_u64;
+    for _ in 0..40 {
+        let mut bytes = HOSTILE.to_vec();
+        for _ in 0..3 {
+            random ^= random << 13;
+            random ^= random >> 7;
+            random ^= random << 17;
+            let at = random as usize % bytes.len();
+            bytes[at] ^= 1 << (random >> 60 & 7);
+        }
+        if let Ok(mut transform) = Transform::load(&engine, &bytes, "changed", Default::default(), limits()) {
+            let _ = transform.process(&Stream::Gps, &drive::fixes(3, 1));
+        }
+    }
+}
