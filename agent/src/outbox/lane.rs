@@ -43,7 +43,6 @@ impl Lane {
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize,
 )]
-#[allow(dead_code)]
 pub(super) struct Place {
     /// The segment's number; the first is 1, and 0 is before all of them.
     pub(super) segment: u64,

@@ -1,0 +1,153 @@
+//! What the writer and the reader of the spool share: which bytes of which segments are durable, what
+//! was handed out, and what was acknowledged. Numbers only; no bytes of a frame and no file.
+
+use super::Gap;
+use super::lane::Place;
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::Notify;
+
+/// The times that are kept of a lane's groups, to tell the age of its oldest record.
+const TIMES_MAX: usize = 1024;
+
+/// The shared state, behind its lock.
+#[derive(Clone, Default)]
+pub(super) struct Queues {
+    state: Arc<Mutex<State>>,
+    /// Notified when the lanes have more.
+    pub(super) notify: Arc<Notify>,
+}
+
+impl Queues {
+    /// Takes the lock. Nobody who holds it touches a disk.
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) lanes: [Queue; 3],
+    /// What the reader found missing, until the writer has declared it.
+    pub(super) missing: Vec<Gap>,
+}
+
+/// A segment's durable part.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Segment {
+    pub(super) number: u64,
+    pub(super) len: u64,
+}
+
+/// Something that was handed out or passed over, behind one that was handed out.
+struct Flight {
+    at: (u64, u64),
+    end: Place,
+    done: bool,
+}
+
+/// One lane.
+#[derive(Default)]
+pub(super) struct Queue {
+    /// Oldest first.
+    pub(super) segments: VecDeque<Segment>,
+    /// All before this is acknowledged.
+    pub(super) cursor: Place,
+    /// Nothing from here on was ever handed out.
+    pub(super) handed: Place,
+    /// All before this is durable.
+    pub(super) end: Place,
+    /// Bytes of all segments.
+    pub(super) bytes: u64,
+    /// Records acknowledged since the start.
+    pub(super) acked: u64,
+    flight: VecDeque<Flight>,
+    times: VecDeque<(Place, Duration)>,
+}
+
+impl Queue {
+    /// More is durable: up to `end`.
+    pub(super) fn extend(&mut self, end: Place, mono: Duration) {
+        match self.segments.back_mut() {
+            Some(last) if last.number == end.segment => {
+                self.bytes += end.offset - last.len;
+                last.len = end.offset;
+            }
+            _ => {
+                self.bytes += end.offset;
+                self.segments.push_back(Segment { number: end.segment, len: end.offset });
+            }
+        }
+        self.end = end;
+        if self.times.len() >= TIMES_MAX {
+            let mut keep = false;
+            self.times.retain(|_| {
+                keep = !keep;
+                keep
+            });
+        }
+        self.times.push_back((end, mono));
+    }
+
+    /// What an earlier boot left ends here.
+    pub(super) fn adopt_end(&mut self, end: Place, mono: Duration) {
+        self.end = end;
+        self.times.push_back((end, mono));
+    }
+
+    /// How long the oldest record has waited.
+    pub(super) fn age(&self, mono: Duration) -> Duration {
+        let oldest = self.times.iter().find(|(end, _)| *end > self.cursor);
+        oldest.map_or(Duration::ZERO, |(_, since)| mono.saturating_sub(*since))
+    }
+
+    /// Records that wait.
+    pub(super) fn depth(&self) -> u64 {
+        self.end.index.saturating_sub(self.cursor.index)
+    }
+
+    /// The reader has read from `at` to `end`. `done` says that there is nothing to acknowledge in
+    /// it. Returns whether it is done by now.
+    pub(super) fn pass(&mut self, at: Place, end: Place, done: bool) -> bool {
+        let key = (at.segment, at.offset);
+        if !done {
+            self.handed = self.handed.max(end);
+        }
+        match self.flight.binary_search_by_key(&key, |f| f.at) {
+            Ok(i) => return self.flight[i].done,
+            Err(i) => self.flight.insert(i, Flight { at: key, end, done }),
+        }
+        self.advance();
+        done
+    }
+
+    /// A record was acknowledged; one that is not in flight is none of ours any more.
+    pub(super) fn ack(&mut self, at: (u64, u64)) {
+        if let Ok(i) = self.flight.binary_search_by_key(&at, |f| f.at) {
+            self.acked += u64::from(!std::mem::replace(&mut self.flight[i].done, true));
+            self.advance();
+        }
+    }
+
+    fn advance(&mut self) {
+        while let Some(first) = self.flight.front().filter(|f| f.done) {
+            self.cursor = self.cursor.max(first.end);
+            self.flight.pop_front();
+        }
+        while self.times.front().is_some_and(|(end, _)| *end <= self.cursor) {
+            self.times.pop_front();
+        }
+    }
+
+    /// Forgets the oldest segment, acknowledged or not; what follows begins at `next`.
+    pub(super) fn drop_oldest(&mut self, next: Place) {
+        if let Some(segment) = self.segments.pop_front() {
+            self.bytes = self.bytes.saturating_sub(segment.len);
+        }
+        self.cursor = self.cursor.max(next);
+        self.handed = self.handed.max(next);
+        self.flight.retain(|f| f.at >= (next.segment, next.offset));
+        self.advance();
+    }
+}
