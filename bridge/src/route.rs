@@ -100,6 +100,11 @@ mod tests {
         let mut newer = frame.clone();
         newer[0] = 99;
         assert_eq!(code("milepost/v1/truck-1/gps_data", &newer), "version");
-        assert_eq!(code("milepost/v1/truck-1/gps_data", &frame[..frame.len() / 3]), "malformed");
+        for at in 1..frame.len() {
+            let mut damaged = frame.clone();
+            damaged[at] ^= 0x10;
+            assert_eq!(code("milepost/v1/truck-1/gps_data", &damaged), "crc", "byte {at}");
+            assert_ne!(code("milepost/v1/truck-1/gps_data", &frame[..at]), "gps_data", "cut at {at}");
+        }
     }
 }
