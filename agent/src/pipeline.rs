@@ -22,6 +22,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
 /// The longest that the loop waits for readings before it looks at everything else.
@@ -111,6 +112,8 @@ pub struct Pipeline {
     pub flushed: CancellationToken,
     /// Set to leave everything as it is and return.
     pub abort: Arc<AtomicBool>,
+    /// Who waits to hear that a gap row is on disk.
+    pub declared: Vec<oneshot::Sender<()>>,
 }
 
 /// Everything that can make the loop do something.
@@ -229,6 +232,12 @@ impl Pipeline {
         self.rows.declare_poison(now, false);
         let deadline = self.rows.outbox.tick(now);
         let status = self.rows.outbox.status(now);
+        // Gap rows are of the emergency lane: on disk when `gap` returns, or else the disk is in trouble.
+        if status.trouble.is_none() {
+            for done in self.declared.drain(..) {
+                let _ = done.send(());
+            }
+        }
         *self.figures.pipeline.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
         deadline
     }
@@ -241,14 +250,9 @@ impl Pipeline {
     }
 
     fn declare(&mut self, declare: Declare) {
-        let now = self.now();
-        self.rows.outbox.gap(declare.gap, now);
-        self.rows.outbox.tick(now);
-        // The row is in the emergency lane, which is on disk when `gap` returns, unless the disk is in
-        // trouble: then the frame stays in the spool and is tried again.
-        if self.rows.outbox.status(now).trouble.is_none() {
-            let _ = declare.done.send(());
-        }
+        self.rows.outbox.gap(declare.gap, self.now());
+        // Answered by the next tick that finds the row on disk.
+        self.declared.push(declare.done);
     }
 
     fn close(&mut self) {

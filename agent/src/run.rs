@@ -188,6 +188,7 @@ impl Agent {
             figures: figures.clone(),
             flushed: flushed.clone(),
             abort: abort.clone(),
+            declared: Vec::new(),
         };
         let (ended_in, ended) = watch::channel(None);
         let thread = std::thread::Builder::new().name("pipeline".into()).spawn(move || {

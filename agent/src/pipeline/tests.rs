@@ -1,11 +1,14 @@
 use super::chain::{Link, LinkCounters, OnFailure, Step};
 use super::*;
 use crate::clock::FakeClock;
-use crate::outbox::{RealDisk, SpoolReader};
+use crate::outbox::disk::File;
+use crate::outbox::{Disk, RealDisk, SpoolReader};
 use crate::source::outlet::{Intake, QueueLimits, channel};
 use milepost_transform_host::Applied;
 use milepost_wire::reading::Gps;
 use milepost_wire::{BootId, VehicleId, frame};
+use std::io;
+use std::path::PathBuf;
 use std::sync::mpsc;
 
 /// Takes out every third reading and fails on every tenth.
@@ -56,13 +59,28 @@ struct Rig {
 
 impl Rig {
     fn start(chain: Chain, limits: QueueLimits) -> Self {
-        let dir = tempfile::tempdir().unwrap();
         let clock = Arc::new(FakeClock::at(1_700_000_000_000_000));
+        Self::on(
+            |dir| Arc::new(RealDisk::new(dir).unwrap()),
+            crate::outbox::Settings::default(),
+            clock,
+            chain,
+            limits,
+        )
+    }
+
+    fn on(
+        disk: impl FnOnce(PathBuf) -> Arc<dyn Disk>,
+        settings: crate::outbox::Settings,
+        clock: Arc<FakeClock>,
+        chain: Chain,
+        limits: QueueLimits,
+    ) -> Self {
+        let dir = tempfile::tempdir().unwrap();
         let now = now(&*clock);
-        let disk = Arc::new(RealDisk::new(dir.path().join("spool")).unwrap());
+        let disk = disk(dir.path().join("spool"));
         let vehicle = VehicleId::new("v").unwrap();
-        let (outbox, spool) =
-            Outbox::open(disk, crate::outbox::Settings::default(), vehicle, BootId(1), now).unwrap();
+        let (outbox, spool) = Outbox::open(disk, settings, vehicle, BootId(1), now).unwrap();
         let (intake, deliveries) = channel(limits);
         let transforms = chain.links.iter().map(|l| crate::health::TransformFigures {
             name: l.name.clone(),
@@ -86,6 +104,7 @@ impl Rig {
             figures: figures.clone(),
             flushed: flushed.clone(),
             abort: Arc::default(),
+            declared: Vec::new(),
         };
         let thread = std::thread::spawn(move || pipeline.run());
         Self { dir, intake: Some(intake), control, figures, flushed, spool, thread }
@@ -172,4 +191,108 @@ fn what_a_live_source_could_not_hand_over_is_a_gap_row() {
     assert_eq!(lost as u64, overruns);
     assert_eq!(figures.pipeline.accepted.load(Relaxed) + overruns, 20_000);
     assert!(overruns == 0 || gaps[0].detail.as_deref() == Some("source gps"));
+}
+
+/// A disk that is full while it is told to be.
+struct Full {
+    disk: RealDisk,
+    full: Arc<AtomicBool>,
+}
+
+struct FullFile {
+    file: Arc<dyn File>,
+    full: Arc<AtomicBool>,
+}
+
+fn unless(full: &AtomicBool) -> io::Result<()> {
+    match full.load(Relaxed) {
+        true => Err(io::ErrorKind::StorageFull.into()),
+        false => Ok(()),
+    }
+}
+
+impl Full {
+    fn wrap(&self, file: Arc<dyn File>) -> Arc<dyn File> {
+        Arc::new(FullFile { file, full: self.full.clone() })
+    }
+}
+
+impl Disk for Full {
+    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        unless(&self.full)?;
+        Ok(self.wrap(self.disk.create(name)?))
+    }
+    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
+        Ok(self.wrap(self.disk.open(name)?))
+    }
+    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
+        unless(&self.full)?;
+        self.disk.rename(from, to)
+    }
+    fn unlink(&self, name: &str) -> io::Result<()> {
+        self.disk.unlink(name)
+    }
+    fn sync_dir(&self) -> io::Result<()> {
+        self.disk.sync_dir()
+    }
+    fn list(&self) -> io::Result<Vec<(String, u64)>> {
+        self.disk.list()
+    }
+}
+
+impl File for FullFile {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        unless(&self.full)?;
+        self.file.write_at(offset, bytes)
+    }
+    fn sync(&self) -> io::Result<()> {
+        unless(&self.full)?;
+        self.file.sync()
+    }
+    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
+        self.file.read_at(offset, into)
+    }
+    fn truncate(&self, len: u64) -> io::Result<()> {
+        self.file.truncate(len)
+    }
+}
+
+/// Lets time pass until `done`, at most ten minutes of it.
+async fn pass(clock: &FakeClock, done: impl Fn() -> bool) {
+    for _ in 0..6000 {
+        if done() {
+            return;
+        }
+        clock.advance(Duration::from_millis(100));
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    panic!("waited in vain");
+}
+
+#[tokio::test]
+async fn while_the_disk_is_full_rows_wait_in_order_and_nothing_more_is_taken() {
+    let full = Arc::new(AtomicBool::new(false));
+    let clock = Arc::new(FakeClock::at(1_700_000_000_000_000));
+    let settings = crate::outbox::Settings { unsynced_max: 50, ..crate::outbox::Settings::default() };
+    let disk =
+        |dir| -> Arc<dyn Disk> { Arc::new(Full { disk: RealDisk::new(dir).unwrap(), full: full.clone() }) };
+    let rig = Rig::on(disk, settings, clock.clone(), Chain::default(), QueueLimits::default());
+    full.store(true, Relaxed);
+    let outlet = rig.intake.as_ref().unwrap().outlet("s", Arc::default());
+    for ts in 0..500 {
+        outlet.send(gps(ts)).await;
+    }
+    pass(&clock, || rig.figures.pipeline.status().is_some_and(|s| s.trouble.is_some())).await;
+    for ts in 500..1000 {
+        outlet.send(gps(ts)).await;
+    }
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(rig.figures.pipeline.accepted.load(Relaxed) < 500, "what is in danger is bounded");
+    drop(outlet);
+    full.store(false, Relaxed);
+    pass(&clock, || rig.figures.pipeline.accepted.load(Relaxed) == 1000).await;
+    let (readings, _, _dir) = rig.finish();
+    let kept: Vec<i64> = readings.iter().filter(|r| matches!(r.body, Body::Gps(_))).map(|r| r.ts).collect();
+    assert_eq!(kept, (0..1000).collect::<Vec<i64>>());
+    assert!(gaps(&readings).is_empty(), "{:?}", gaps(&readings));
 }
