@@ -30,3 +30,15 @@ pub(crate) fn kill_group(leader: u32) {
         unsafe { libc::kill(-leader, libc::SIGKILL) };
     }
 }
+
+/// Gives memory that the program has freed back to the system: after work that is done once and took
+/// much more than what comes later, such as compiling transforms.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub(crate) fn return_freed_memory() {
+    // SAFETY: `malloc_trim` may be called at any time from any thread; it takes an integer.
+    unsafe { libc::malloc_trim(0) };
+}
+
+/// Other systems' allocators give it back by themselves.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub(crate) fn return_freed_memory() {}

@@ -6,6 +6,7 @@
 use crate::clock::{self, Clock, Entropy, SystemClock};
 use crate::config::{Config, ConfigError, TransformConfig};
 use crate::health::{Figures, TransformFigures};
+use crate::kernel;
 use crate::outbox::{Disk, OpenError, Outbox, RealDisk, Status};
 use crate::pipeline::chain::{Chain, Halted, Link};
 use crate::pipeline::dead_letter::DeadLetters;
@@ -334,7 +335,9 @@ fn load(configs: &[TransformConfig], engine: Option<Engine>) -> Result<Chain, St
         None => Engine::new(&EngineSettings::default())?,
     };
     let links: Result<_, _> = configs.iter().map(|config| load_one(config, &engine)).collect();
-    Ok(Chain { links: links? })
+    let chain = Chain { links: links? };
+    kernel::return_freed_memory();
+    Ok(chain)
 }
 
 fn load_one(config: &TransformConfig, engine: &Engine) -> Result<Link, StartError> {
