@@ -47,7 +47,7 @@ impl DeadLetters {
                 none.insert((file, len))
             }
         };
-        let mut line = serde_json::to_string(reading)?;
+        let mut line = crate::ndjson::write(reading);
         line.push('\n');
         *len += line.len() as u64;
         match *len > BYTES_MAX {
