@@ -290,24 +290,36 @@ fn series(
         None => &Guess::PLAIN,
     };
     let steps = way.map(|w| w.steps(values[0], grid.num, grid.den));
-    let mut best: Option<(Guess, rice::Plan, u32)> = None;
+    let miss = |guess, out: &mut Vec<u64>| misses(guess, values, circle, steps, out);
+    write_best(w, guesses, hint.step, if way.is_some() { 3 } else { 2 }, miss, scratch);
+}
+
+/// Writes what the best of some guesses misses.
+fn write_best(
+    w: &mut Writer,
+    guesses: &[Guess],
+    step: u32,
+    code_bits: u32,
+    misses: impl Fn(Guess, &mut Vec<u64>),
+    scratch: &mut Scratch,
+) {
+    let mut best = (guesses[0], rice::Plan { bits: u32::MAX, blocks: false });
     for &guess in guesses {
-        misses(guess, values, circle, steps, &mut scratch.trial);
+        misses(guess, &mut scratch.trial);
         let (apart, rest) = apart(guess, &scratch.trial);
-        let plan = rice::plan(rest);
-        let bits = plan.bits + apart.map_or(0, |u| golomb_bits(u, hint.step));
-        if best.as_ref().is_none_or(|b| bits < b.2) {
-            best = Some((guess, plan, bits));
+        let mut plan = rice::plan(rest, best.1.bits);
+        plan.bits += apart.map_or(0, |u| golomb_bits(u, step));
+        if plan.bits < best.1.bits {
+            best = (guess, plan);
             core::mem::swap(&mut scratch.trial, &mut scratch.best);
         }
     }
-    let Some((guess, plan, _)) = best else { return };
-    w.put(guess as u64, if way.is_some() { 3 } else { 2 });
-    let (apart, rest) = apart(guess, &scratch.best);
+    w.put(best.0 as u64, code_bits);
+    let (apart, rest) = apart(best.0, &scratch.best);
     if let Some(u) = apart {
-        w.golomb(u, hint.step);
+        w.golomb(u, step);
     }
-    rice::write(w, rest, &plan);
+    rice::write(w, rest, &best.1);
 }
 
 fn apart(guess: Guess, misses: &[u64]) -> (Option<u64>, &[u64]) {
@@ -423,27 +435,11 @@ pub(super) fn write_times(w: &mut Writer, ticks: &[i64], span: u64, scratch: &mu
         return;
     }
     w.golomb(ticks[0] as u64, 1);
-    let mut best: Option<(Guess, rice::Plan, u32)> = None;
-    for guess in Guess::PLAIN {
-        match guess {
-            Guess::First => off_the_line(ticks, span, &mut scratch.trial),
-            _ => misses(guess, ticks, 0, None, &mut scratch.trial),
-        }
-        let (apart, rest) = apart(guess, &scratch.trial);
-        let plan = rice::plan(rest);
-        let bits = plan.bits + apart.map_or(0, |u| golomb_bits(u, TIME.step));
-        if best.as_ref().is_none_or(|b| bits < b.2) {
-            best = Some((guess, plan, bits));
-            core::mem::swap(&mut scratch.trial, &mut scratch.best);
-        }
-    }
-    let Some((guess, plan, _)) = best else { return };
-    w.put(guess as u64, 2);
-    let (apart, rest) = apart(guess, &scratch.best);
-    if let Some(u) = apart {
-        w.golomb(u, TIME.step);
-    }
-    rice::write(w, rest, &plan);
+    let miss = |guess, out: &mut Vec<u64>| match guess {
+        Guess::First => off_the_line(ticks, span, out),
+        _ => misses(guess, ticks, 0, None, out),
+    };
+    write_best(w, &Guess::PLAIN, TIME.step, 2, miss, scratch);
 }
 
 static TIME: Hint = hint_of(&[], 1, 4);

@@ -3,7 +3,7 @@
 //! A *level* stands for the parameter: 0 says that all numbers are 0 and takes no bits for them, `k + 1`
 //! is Rice parameter `k`.
 
-use super::bits::{Reader, Writer, bit_len, golomb_bits, rice_bits, unzigzag, zigzag};
+use super::bits::{RICE_CAP, Reader, Writer, bit_len, golomb_bits, rice_bits, unzigzag, zigzag};
 
 /// The numbers that share a parameter.
 const BLOCK: usize = 16;
@@ -14,14 +14,16 @@ const TOP: u32 = 64;
 pub(super) struct Plan {
     /// The bits it takes.
     pub(super) bits: u32,
-    blocks: bool,
+    /// Whether each block has its own parameter.
+    pub(super) blocks: bool,
 }
 
-/// The cheaper of the two ways.
-pub(super) fn plan(numbers: &[u64]) -> Plan {
+/// The cheaper of the two ways. One parameter for each block is tried only where it might take fewer than
+/// `wanted` bits: it seldom saves more than an eighth.
+pub(super) fn plan(numbers: &[u64], wanted: u32) -> Plan {
     let (level, whole) = best_level(numbers, |_| 0);
     let whole = whole + first_level_bits(level);
-    if numbers.len() <= BLOCK {
+    if numbers.len() <= BLOCK || whole - whole / 8 > wanted {
         return Plan { bits: whole, blocks: false };
     }
     let (mut blocks, mut before) = (0, None);
@@ -108,8 +110,26 @@ fn best_level(numbers: &[u64], extra: impl Fn(u32) -> u32) -> (u32, u32) {
         return (0, extra(0));
     }
     let mean = lengths / numbers.len() as u32;
-    (mean.max(1) - 1..=(mean + 1).min(63))
-        .map(|k| (k + 1, numbers.iter().map(|&u| rice_bits(u, k)).sum::<u32>() + extra(k + 1)))
+    let least = (mean.max(1) - 1).min(61);
+    let bits = three_sizes(numbers, least);
+    (least + 1..)
+        .zip(bits)
+        .map(|(level, bits)| (level, bits + extra(level)))
         .min_by_key(|&(_, bits)| bits)
-        .unwrap_or((64, u32::MAX))
+        .unwrap_or((TOP, u32::MAX))
+}
+
+/// The bits that numbers take with parameter `k` and the two above it.
+fn three_sizes(numbers: &[u64], k: u32) -> [u32; 3] {
+    if numbers.iter().fold(0, |any, u| any | u) >> k < u64::from(RICE_CAP) {
+        // None is long, so that the sizes are sums without a choice, several numbers at a time.
+        let upper = numbers.iter().fold([0; 3], |[a, b, c], &u| {
+            let u = (u >> k) as u32;
+            [a + u, b + (u >> 1), c + (u >> 2)]
+        });
+        let n = numbers.len() as u32 * (k + 1);
+        let more = numbers.len() as u32;
+        return [upper[0] + n, upper[1] + n + more, upper[2] + n + 2 * more];
+    }
+    [k, k + 1, k + 2].map(|k| numbers.iter().map(|&u| rice_bits(u, k)).sum())
 }
