@@ -14,11 +14,13 @@ mod bits;
 mod body;
 mod cursor;
 mod header;
+mod hints;
 mod int;
 mod kinds;
 mod layout;
 mod motion;
 mod rice;
+mod times;
 
 use crate::columns::{Batch, Column, Values};
 use crate::id::{BootId, Digest, VehicleId};

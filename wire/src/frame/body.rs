@@ -9,10 +9,12 @@
 
 use super::bits::{Reader, Writer};
 use super::header::Clear;
+use super::hints;
 use super::int::{self, Scratch};
 use super::kinds::{self, Heap};
 use super::layout::{self, Moving, cells_footprint, mask_footprint, nulls};
 use super::motion::{Axis, Motion, Way};
+use super::times;
 use super::{CRC, DecodeError, EXPANSION};
 use crate::columns::{Column, Columns, Validity, Values, VarBytes};
 use crate::reading::Clock;
@@ -33,7 +35,7 @@ pub(super) fn write(out: Vec<u8>, rows: &Columns, start: i64, unit: i64, span: u
         Writing { w: Writer::behind(out), mask: None, heaps: Vec::new(), scratch: Scratch::default() };
     let ticks: Vec<i64> =
         rows.ts.iter().map(|t| (t.wrapping_sub(start) as u64 / unit as u64) as i64).collect();
-    int::write_times(&mut writing.w, &ticks, span, &mut writing.scratch);
+    times::write(&mut writing.w, &ticks, span, &mut writing.scratch);
     write_clocks(&mut writing.w, &rows.clock);
     let moving = Moving::find(rows.columns.iter().map(|c| &c.spec));
     for (i, column) in rows.columns.iter().enumerate() {
@@ -79,9 +81,9 @@ impl<'a> Writing<'a> {
         }
         let (w, scratch) = (&mut self.w, &mut self.scratch);
         match (&column.values, mask) {
-            (Values::Int(v), None) => int::write(w, v, int::hint(&column.spec.name), way, scratch),
+            (Values::Int(v), None) => int::write(w, v, hints::of(&column.spec.name), way, scratch),
             (Values::Int(v), Some(m)) => {
-                int::write(w, &present(v, m), int::hint(&column.spec.name), None, scratch);
+                int::write(w, &present(v, m), hints::of(&column.spec.name), None, scratch);
             }
             (Values::Float(v), None) => kinds::write_floats(w, v, scratch),
             (Values::Float(v), Some(m)) => kinds::write_floats(w, &present(v, m), scratch),
@@ -173,7 +175,7 @@ impl Reading<'_> {
         let cells: u64 = specs.iter().map(|s| cells_footprint(s.kind, self.n)).sum();
         self.spend(self.n as u64 * 9 + cells)?;
         let mut ts = alloc::vec![0; self.n];
-        int::read_times(&mut self.r, &mut ts, clear.span)?;
+        times::read(&mut self.r, &mut ts, clear.span)?;
         self.times(&mut ts, clear)?;
         let clock = read_clocks(&mut self.r, self.n)?;
         let moving = Moving::find(specs.iter());
@@ -268,7 +270,7 @@ impl Reading<'_> {
                 let mut values = Vec::with_capacity(self.n);
                 values.resize(set, 0);
                 if set > 0 {
-                    int::read(&mut self.r, &mut values, int::hint(&spec.name), way)?;
+                    int::read(&mut self.r, &mut values, hints::of(&spec.name), way)?;
                 }
                 Values::Int(values)
             }

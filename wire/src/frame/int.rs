@@ -6,137 +6,10 @@
 //! survives.
 
 use super::bits::{Reader, Writer, golomb_bits, unzigzag, zigzag};
+use super::hints::{Grid, Hint, UNIT};
 use super::motion::{Steps, Way};
 use super::rice;
 use alloc::vec::Vec;
-
-/// A resolution: value = multiple · num / den, rounded half away from zero.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Grid {
-    num: i64,
-    den: i64,
-}
-
-const UNIT: Grid = Grid { num: 1, den: 1 };
-/// Where a grid with a denominator is tried, and where its multiples may lie.
-const GRID_LIMIT: u64 = 1 << 44;
-
-impl Grid {
-    const fn new(num: i64, den: i64) -> Self {
-        Self { num, den }
-    }
-
-    /// The multiple that stands for `v`, if one does.
-    #[inline]
-    fn index(self, v: i64) -> Option<i64> {
-        if self.den == 1 {
-            return (v % self.num == 0).then(|| v / self.num);
-        }
-        if v.unsigned_abs() >= GRID_LIMIT {
-            return None;
-        }
-        let index = round_div(v * self.den, self.num);
-        (round_div(index * self.num, self.den) == v).then_some(index)
-    }
-
-    /// The value of a multiple.
-    #[inline]
-    fn value(self, index: i64) -> Option<i64> {
-        if self.den == 1 {
-            return index.checked_mul(self.num);
-        }
-        (index.unsigned_abs() < GRID_LIMIT).then(|| round_div(index * self.num, self.den))
-    }
-}
-
-fn round_div(a: i64, b: i64) -> i64 {
-    let half = if a < 0 { -b } else { b };
-    (2 * a + half) / (2 * b)
-}
-
-/// What is known of a column from its name. The table of hints belongs to the format: see
-/// [`crate::version`].
-pub(super) struct Hint {
-    /// Grids other than 1, the coarsest first; none, or a power of two of them.
-    grids: &'static [Grid],
-    /// Golomb parameter of the first value, at least 1.
-    first: u32,
-    /// Golomb parameter of the first step, at least 1.
-    step: u32,
-    /// Where values start again at 0, in units: 36000 for a heading; 0 for never.
-    circle: i64,
-}
-
-const fn hint_of(grids: &'static [Grid], first: u32, step: u32) -> Hint {
-    Hint { grids, first, step, circle: 0 }
-}
-
-const DECIMALS: [Grid; 2] = [Grid::new(100, 1), Grid::new(10, 1)];
-static POSITION: Hint = hint_of(
-    // Decimal degrees with 3 to 6 places, NMEA minutes with 2 to 5.
-    &[
-        Grid::new(10_000, 1),
-        Grid::new(5_000, 3),
-        Grid::new(1_000, 1),
-        Grid::new(500, 3),
-        Grid::new(100, 1),
-        Grid::new(50, 3),
-        Grid::new(10, 1),
-        Grid::new(5, 3),
-    ],
-    29,
-    10,
-);
-static SPEED: Hint = hint_of(
-    // 1 m/s, 1 km/h, 0.1 knot, 0.1 m/s, 0.1 km/h, 10 mm/s, 0.01 knot, 0.01 km/h.
-    &[
-        Grid::new(1_000, 1),
-        Grid::new(2_500, 9),
-        Grid::new(100, 1),
-        Grid::new(463, 9),
-        Grid::new(250, 9),
-        Grid::new(10, 1),
-        Grid::new(463, 90),
-        Grid::new(25, 9),
-    ],
-    14,
-    9,
-);
-static HEADING: Hint = Hint { grids: &DECIMALS, first: 15, step: 8, circle: 36_000 };
-static ALTITUDE: Hint = hint_of(&DECIMALS, 14, 6);
-static HUNDREDTHS: Hint = hint_of(&DECIMALS, 8, 5);
-static SMALL: Hint = hint_of(&[], 3, 2);
-static ANY: Hint = hint_of(
-    &[
-        Grid::new(1_000_000_000, 1),
-        Grid::new(1_000_000, 1),
-        Grid::new(100_000, 1),
-        Grid::new(10_000, 1),
-        Grid::new(1_000, 1),
-        Grid::new(100, 1),
-        Grid::new(60, 1),
-        Grid::new(10, 1),
-    ],
-    8,
-    6,
-);
-/// For numbers that are no readings: lengths, and places in a dictionary.
-pub(super) static PLAIN: Hint = hint_of(&[], 4, 3);
-/// For floats that were made integers.
-pub(super) static FLOAT: Hint = hint_of(&[], 12, 8);
-
-/// What is known of a column of that name.
-pub(super) fn hint(name: &str) -> &'static Hint {
-    match name {
-        "lat_e7" | "lon_e7" => &POSITION,
-        "speed_mm_s" | "wind_speed_mm_s" => &SPEED,
-        "heading_cdeg" => &HEADING,
-        "altitude_cm" => &ALTITUDE,
-        "hdop_e2" | "temperature_c_e2" | "precipitation_mm_h_e2" | "humidity_pct_e2" => &HUNDREDTHS,
-        "fix" | "satellites" | "exact" => &SMALL,
-        _ => &ANY,
-    }
-}
 
 /// What the next value is expected to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -290,42 +163,49 @@ fn series(
         None => &Guess::PLAIN,
     };
     let steps = way.map(|w| w.steps(values[0], grid.num, grid.den));
-    let miss = |guess, out: &mut Vec<u64>| misses(guess, values, circle, steps, out);
-    write_best(w, guesses, hint.step, if way.is_some() { 3 } else { 2 }, miss, scratch);
+    let choices = guesses.iter().map(|g| (*g as u64, g.first_step_apart().then_some(hint.step)));
+    let numbers = |code: u64, out: &mut Vec<u64>| misses(guesses[code as usize], values, circle, steps, out);
+    write_best(w, choices, if way.is_some() { 3 } else { 2 }, numbers, scratch);
 }
 
-/// Writes what the best of some guesses misses.
-fn write_best(
+/// A way to write a series: its code, and the Golomb parameter of its first number where that is written
+/// apart.
+pub(super) type Choice = (u64, Option<u32>);
+
+/// Writes a series in the way that takes the fewest bits; `numbers` makes the numbers of a way.
+pub(super) fn write_best(
     w: &mut Writer,
-    guesses: &[Guess],
-    step: u32,
+    choices: impl Iterator<Item = Choice>,
     code_bits: u32,
-    misses: impl Fn(Guess, &mut Vec<u64>),
+    mut numbers: impl FnMut(u64, &mut Vec<u64>),
     scratch: &mut Scratch,
 ) {
-    let mut best = (guesses[0], rice::Plan { bits: u32::MAX, blocks: false });
-    for &guess in guesses {
-        misses(guess, &mut scratch.trial);
-        let (apart, rest) = apart(guess, &scratch.trial);
-        let mut plan = rice::plan(rest, best.1.bits);
-        plan.bits += apart.map_or(0, |u| golomb_bits(u, step));
-        if plan.bits < best.1.bits {
-            best = (guess, plan);
+    let mut best: Option<(Choice, rice::Plan)> = None;
+    for choice in choices {
+        numbers(choice.0, &mut scratch.trial);
+        let (apart, rest) = apart(choice, &scratch.trial);
+        let wanted = best.as_ref().map_or(u32::MAX, |(_, plan)| plan.bits);
+        let mut plan = rice::plan(rest, wanted);
+        plan.bits += apart.map_or(0, |(u, k)| golomb_bits(u, k));
+        if plan.bits < wanted {
+            best = Some((choice, plan));
             core::mem::swap(&mut scratch.trial, &mut scratch.best);
         }
     }
-    w.put(best.0 as u64, code_bits);
-    let (apart, rest) = apart(best.0, &scratch.best);
-    if let Some(u) = apart {
-        w.golomb(u, step);
+    let Some((choice, plan)) = best else { return };
+    w.put(choice.0, code_bits);
+    let (apart, rest) = apart(choice, &scratch.best);
+    if let Some((u, k)) = apart {
+        w.golomb(u, k);
     }
-    rice::write(w, rest, &best.1);
+    rice::write(w, rest, &plan);
 }
 
-fn apart(guess: Guess, misses: &[u64]) -> (Option<u64>, &[u64]) {
-    match misses.split_first() {
-        Some((&first, rest)) if guess.first_step_apart() => (Some(first), rest),
-        _ => (None, misses),
+/// The number that is written apart, with its parameter, and the others.
+fn apart(choice: Choice, numbers: &[u64]) -> (Option<(u64, u32)>, &[u64]) {
+    match (choice.1, numbers.split_first()) {
+        (Some(k), Some((&first, rest))) => (Some((first, k)), rest),
+        _ => (None, numbers),
     }
 }
 
@@ -416,83 +296,6 @@ fn read_series(
                 missed = v.wrapping_add(guess.correction(missed));
                 last = last.wrapping_add(steps.to(i + 1).wrapping_add(missed));
                 *v = last;
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Writes times as ticks since the header's first one, of which `span` is the last.
-pub(super) fn write_times(w: &mut Writer, ticks: &[i64], span: u64, scratch: &mut Scratch) {
-    let gaps = ticks.len().saturating_sub(1) as u64;
-    if gaps == 0 {
-        return;
-    }
-    let step = span / gaps;
-    let even = span % gaps == 0 && (0..).zip(ticks).all(|(i, &t)| t as u64 == step.wrapping_mul(i));
-    w.flag(!even);
-    if even {
-        return;
-    }
-    w.golomb(ticks[0] as u64, 1);
-    let miss = |guess, out: &mut Vec<u64>| match guess {
-        Guess::First => off_the_line(ticks, span, out),
-        _ => misses(guess, ticks, 0, None, out),
-    };
-    write_best(w, &Guess::PLAIN, TIME.step, 2, miss, scratch);
-}
-
-static TIME: Hint = hint_of(&[], 1, 4);
-
-/// How far each time but the first lies from where an even spacing would put it.
-fn off_the_line(ticks: &[i64], span: u64, out: &mut Vec<u64>) {
-    let gaps = ticks.len() as u64 - 1;
-    out.clear();
-    out.extend((1..).zip(&ticks[1..]).map(|(i, &t)| zigzag(t.wrapping_sub(line(i, span, gaps)))));
-}
-
-/// Where the `i`-th of `gaps` even gaps ends.
-fn line(i: u64, span: u64, gaps: u64) -> i64 {
-    (span.wrapping_mul(i) / gaps) as i64
-}
-
-/// Reads what [`write_times`] wrote.
-pub(super) fn read_times(r: &mut Reader<'_>, out: &mut [i64], span: u64) -> Result<(), &'static str> {
-    let gaps = out.len().saturating_sub(1) as u64;
-    if gaps == 0 {
-        out.fill(0);
-        return Ok(());
-    }
-    if !r.flag() {
-        let step = span / gaps;
-        (0..).zip(out).for_each(|(i, t)| *t = step.wrapping_mul(i) as i64);
-        return Ok(());
-    }
-    out[0] = r.golomb(1)? as i64;
-    match r.get(2) {
-        0 => {
-            rice::read(r, &mut out[1..])?;
-            (1..).zip(&mut out[1..]).for_each(|(i, t)| *t = t.wrapping_add(line(i, span, gaps)));
-        }
-        code => {
-            let first = out[0];
-            let misses = &mut out[1..];
-            match code {
-                1 => rice::read(r, misses)?,
-                _ => {
-                    misses[0] = unzigzag(r.golomb(TIME.step)?);
-                    rice::read(r, &mut misses[1..])?;
-                }
-            }
-            let (mut last, mut step) = (first, 0i64);
-            for t in misses {
-                step = t.wrapping_add(match code {
-                    1 => 0,
-                    2 => step / 2,
-                    _ => step,
-                });
-                last = last.wrapping_add(step);
-                *t = last;
             }
         }
     }

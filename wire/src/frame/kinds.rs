@@ -1,6 +1,7 @@
 //! Columns that are no integers: floats, bools, texts and bytes; and null masks.
 
 use super::bits::{Reader, Writer};
+use super::hints;
 use super::int::{self, Scratch};
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -26,7 +27,7 @@ pub(super) fn write_floats(w: &mut Writer, values: &[f64], scratch: &mut Scratch
         }
     };
     w.put(parameter, bits);
-    int::write(w, &integers, &int::FLOAT, None, scratch);
+    int::write(w, &integers, &hints::FLOAT, None, scratch);
 }
 
 /// Reads what [`write_floats`] wrote.
@@ -34,7 +35,7 @@ pub(super) fn read_floats(r: &mut Reader<'_>, n: usize) -> Result<Vec<f64>, &'st
     let bits = r.flag();
     let parameter = r.get(if bits { 6 } else { 4 }) as u32;
     let mut integers = alloc::vec![0; n];
-    int::read(r, &mut integers, &int::FLOAT, None)?;
+    int::read(r, &mut integers, &hints::FLOAT, None)?;
     Ok(match bits {
         true => integers.into_iter().map(|i| f64::from_bits(unordered(i, parameter))).collect(),
         false => integers.into_iter().map(|i| i as f64 / TENS[parameter as usize]).collect(),
@@ -118,13 +119,13 @@ pub(super) fn write_texts<'a>(w: &mut Writer, texts: Vec<&'a [u8]>, scratch: &mu
     let plain = total(&different) * 8 + place_bits >= total(&texts) * 8 + texts.len();
     w.flag(plain);
     if plain {
-        int::write(w, &lengths(&texts), &int::PLAIN, None, scratch);
+        int::write(w, &lengths(&texts), &hints::PLAIN, None, scratch);
         return Heap { bytes: total(&texts), pieces: texts };
     }
     w.golomb(different.len() as u64 - 1, 1);
-    int::write(w, &lengths(&different), &int::PLAIN, None, scratch);
+    int::write(w, &lengths(&different), &hints::PLAIN, None, scratch);
     if different.len() > 1 {
-        int::write(w, &places, &int::PLAIN, None, scratch);
+        int::write(w, &places, &hints::PLAIN, None, scratch);
     }
     Heap { bytes: total(&different), pieces: different }
 }
@@ -170,7 +171,7 @@ pub(super) fn read_texts(r: &mut Reader<'_>, n: usize, most: usize) -> Result<Te
         },
     };
     let mut lengths = alloc::vec![0; different];
-    int::read(r, &mut lengths, &int::PLAIN, None)?;
+    int::read(r, &mut lengths, &hints::PLAIN, None)?;
     let mut heap = 0;
     for &length in &lengths {
         match usize::try_from(length) {
@@ -183,7 +184,7 @@ pub(super) fn read_texts(r: &mut Reader<'_>, n: usize, most: usize) -> Result<Te
     }
     let mut places = alloc::vec![0; n];
     if different > 1 {
-        int::read(r, &mut places, &int::PLAIN, None)?;
+        int::read(r, &mut places, &hints::PLAIN, None)?;
     }
     let mut expanded = 0;
     for &place in &places {

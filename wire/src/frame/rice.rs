@@ -103,20 +103,37 @@ fn block_level(block: &[u64], before: Option<u32>) -> (u32, u32) {
     })
 }
 
-/// The level with the fewest bits, among those near the numbers' mean length.
+/// The level with the fewest bits: from the numbers' mean length up or down, as long as it gets better.
 fn best_level(numbers: &[u64], extra: impl Fn(u32) -> u32) -> (u32, u32) {
     let lengths: u32 = numbers.iter().map(|&u| bit_len(u)).sum();
     if lengths == 0 {
         return (0, extra(0));
     }
+    let mut best = (TOP, u32::MAX);
+    let mut try_from = |least: u32| {
+        for (level, bits) in (least + 1..).zip(three_sizes(numbers, least)) {
+            let bits = bits + extra(level);
+            if bits < best.1 {
+                best = (level, bits);
+            }
+        }
+        best
+    };
     let mean = lengths / numbers.len() as u32;
-    let least = (mean.max(1) - 1).min(61);
-    let bits = three_sizes(numbers, least);
-    (least + 1..)
-        .zip(bits)
-        .map(|(level, bits)| (level, bits + extra(level)))
-        .min_by_key(|&(_, bits)| bits)
-        .unwrap_or((TOP, u32::MAX))
+    let mut least = mean.saturating_sub(1).min(61);
+    let mut level = try_from(least).0;
+    if level == least + 1 {
+        while level == least + 1 && least > 0 {
+            least = least.saturating_sub(3);
+            level = try_from(least).0;
+        }
+    } else {
+        while level == least + 3 && least < 61 {
+            least = (least + 3).min(61);
+            level = try_from(least).0;
+        }
+    }
+    best
 }
 
 /// The bits that numbers take with parameter `k` and the two above it.
