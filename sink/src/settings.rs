@@ -18,10 +18,10 @@ pub struct Settings {
     pub kafka: BTreeMap<String, String>,
     /// A file is cut at this age of its oldest reading in the sink, in milliseconds.
     pub file_age_ms: u64,
-    /// A claim is cut at this many rows.
-    pub claim_rows: u64,
     /// A claim is cut at this many bytes of frames.
     pub claim_bytes: u64,
+    /// A claim is cut at this many frames.
+    pub claim_records: usize,
     /// Frames that wait to be written, over all partitions, in bytes: beyond this the partitions that
     /// hold the most are written early, and none is read from Kafka until there is room.
     pub buffer_bytes: u64,
@@ -31,6 +31,9 @@ pub struct Settings {
     pub row_group_rows: usize,
     /// zstd's level in the files; 0 is Snappy.
     pub zstd_level: i32,
+    /// How long a stop waits for what is buffered to be written, in milliseconds. What is not written
+    /// then is read from Kafka again by whoever comes next.
+    pub stop_timeout_ms: u64,
 }
 
 impl Default for Settings {
@@ -41,12 +44,13 @@ impl Default for Settings {
             topics: milepost_wire::topic::kafka_all().map(str::to_owned).collect(),
             kafka: BTreeMap::new(),
             file_age_ms: 60_000,
-            claim_rows: 1_000_000,
-            claim_bytes: 16 << 20,
+            claim_bytes: 8 << 20,
+            claim_records: 50_000,
             buffer_bytes: 64 << 20,
             writers: 4,
             row_group_rows: 131_072,
             zstd_level: 3,
+            stop_timeout_ms: 30_000,
         }
     }
 }

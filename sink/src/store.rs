@@ -17,7 +17,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 /// How a conditional put ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Put {
     /// The object is there now, and it is the one that was given.
     Created,

@@ -1,0 +1,514 @@
+//! Drives the commit protocol of one partition: performs what [`crate::claim::Machine`] asks for on a
+//! store and a log, and tries again what fails.
+//!
+//! Every effect may be performed twice, so a retry after a lost answer is safe, and so is to drop a
+//! [`Committer`] at any point: whoever comes next rolls the newest claim forward.
+
+use crate::build::{Built, BuiltFile, Record, build, sha256};
+use crate::claim::{Effect, Event, Machine, Range, Unexpected};
+use crate::dedupe::{Memory, merge};
+use crate::ledger::{
+    self, BadObject, Chain, Claim, Images, Manifest, Planned, STATE_EVERY, Seen, Shape, Written,
+};
+use crate::log::{Log, LogError};
+use crate::parquet_file::{WriteError, look_into};
+use crate::status::Board;
+use crate::store::{Put, Store, StoreError};
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+/// Objects of one claim that are put at a time.
+const PUTS: usize = 8;
+/// Pauses between attempts: the first, doubled up to the last.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+
+/// Why a step did not succeed.
+#[derive(Debug, thiserror::Error)]
+pub enum CommitError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// Kafka failed.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// The ledger holds what this program cannot use.
+    #[error(transparent)]
+    Ledger(#[from] BadObject),
+    /// A file was not made.
+    #[error(transparent)]
+    Write(#[from] WriteError),
+    /// The protocol was broken.
+    #[error(transparent)]
+    Protocol(#[from] Unexpected),
+    /// The topic was deleted and made again: what was read belongs to one that is no more.
+    #[error("Topic {topic} is not the one that was read: it was {was} and is {is}")]
+    TopicReplaced {
+        /// The topic.
+        topic: String,
+        /// Its id when reading began.
+        was: String,
+        /// Its id now.
+        is: String,
+    },
+}
+
+/// How an attempt to write records ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// They are committed; go on from this offset.
+    Committed(i64),
+    /// Another owner has claimed these offsets, or the topic is another: begin again.
+    StartOver,
+}
+
+/// What is the same for all partitions of a sink.
+#[derive(Clone)]
+pub struct Context {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) log: Arc<dyn Log>,
+    pub(crate) board: Board,
+    /// How many claims are written at a time.
+    pub(crate) writers: Arc<Semaphore>,
+    pub(crate) shape: Shape,
+    /// Who this is, for people who read the ledger.
+    pub(crate) by: String,
+    /// The wall clock, ms since 1970, for people who read the ledger.
+    pub(crate) now_ms: fn() -> i64,
+}
+
+/// One partition's side of the protocol. See the module's documentation.
+pub struct Committer {
+    context: Context,
+    chain: Chain,
+    machine: Machine,
+    /// Where the next claim begins.
+    next: i64,
+    memory: Arc<Memory>,
+    /// The claim whose effect `memory` includes last; `None` while it is not loaded.
+    memory_at: Option<Newest>,
+    /// The claim at hand, what it makes, and what was put of it.
+    claim: Option<Claim>,
+    built: Option<Built>,
+    put: Vec<(Written, Vec<Seen>)>,
+}
+
+/// The newest finished claim; none before the first.
+type Newest = Option<(u64, i64)>;
+
+impl Committer {
+    /// A partition that nothing is known of.
+    pub fn new(context: Context, chain: Chain) -> Self {
+        Self {
+            context,
+            chain,
+            machine: Machine::default(),
+            next: 0,
+            memory: Arc::default(),
+            memory_at: None,
+            claim: None,
+            built: None,
+            put: Vec::new(),
+        }
+    }
+
+    /// Finds where the partition stands, finishes the newest claim where it is unfinished, and says
+    /// which offset comes next. Tries until it succeeds.
+    pub async fn recover(&mut self) -> i64 {
+        loop {
+            let mut pause = Pause::default();
+            match self.drive(Event::Start, &mut pause).await {
+                Ok(next) => return next,
+                Err(e) => {
+                    self.context.board.failed(&format!("{}: {e}", self.name()));
+                    tokio::time::sleep(PAUSE.1).await;
+                }
+            }
+        }
+    }
+
+    /// Writes and commits the records up to the offset `last`, which begin where the newest claim
+    /// ends. Tries until it succeeds or is overtaken.
+    pub async fn write(&mut self, last: i64, records: Vec<Record>) -> Outcome {
+        let Ok(_permit) = self.context.writers.clone().acquire_owned().await else {
+            return Outcome::StartOver;
+        };
+        match self.try_write(last, records).await {
+            Ok(next) if next == last + 1 => Outcome::Committed(next),
+            Ok(_) => {
+                self.context.board.edit().races_lost += 1;
+                Outcome::StartOver
+            }
+            Err(e) => {
+                self.context.board.failed(&format!("{}: {e}", self.name()));
+                Outcome::StartOver
+            }
+        }
+    }
+
+    async fn try_write(&mut self, last: i64, records: Vec<Record>) -> Result<i64, CommitError> {
+        let (number, previous) = self.position();
+        let (first, shape) = (self.next, self.context.shape.clone());
+        let range = Range { first, last };
+        let built = self.build(range, shape.clone(), records).await?;
+        let planned = |f: &BuiltFile| Planned { key: f.key.clone(), rows: f.rows };
+        self.claim = Some(Claim {
+            format: ledger::FORMAT,
+            chain: self.chain.clone(),
+            number,
+            first,
+            last,
+            previous,
+            shape,
+            files: built.files.iter().map(planned).collect(),
+            by: self.context.by.clone(),
+            at_ms: (self.context.now_ms)(),
+        });
+        self.built = Some(built);
+        self.drive(Event::Cut(last), &mut Pause::default()).await
+    }
+
+    /// Steps the machine until it waits for records, or, with a claim of its own at hand, until it finds
+    /// that it was overtaken (-1).
+    async fn drive(&mut self, event: Event, pause: &mut Pause) -> Result<i64, CommitError> {
+        let mut permit: Option<OwnedSemaphorePermit> = None;
+        let cutting = matches!(event, Event::Cut(_));
+        let mut effect = self.machine.step(event)?;
+        loop {
+            match effect {
+                Effect::Collect(next) => {
+                    self.next = next;
+                    return Ok(next);
+                }
+                // Overtaken: the caller begins again, with what is there.
+                Effect::List if cutting => return Ok(-1),
+                Effect::Rebuild(_) if permit.is_none() && !cutting => {
+                    permit = self.context.writers.clone().acquire_owned().await.ok();
+                }
+                _ => {}
+            }
+            match self.perform(effect).await {
+                Ok(event) => {
+                    *pause = Pause::default();
+                    effect = self.machine.step(event)?;
+                }
+                Err(e @ (CommitError::TopicReplaced { .. } | CommitError::Protocol(_))) => return Err(e),
+                Err(e) => {
+                    self.context.board.failed(&format!("{}: {e}", self.name()));
+                    pause.wait().await;
+                }
+            }
+        }
+    }
+
+    async fn perform(&mut self, effect: Effect) -> Result<Event, CommitError> {
+        Ok(match effect {
+            Effect::List => Event::Newest(self.newest().await?),
+            Effect::ReadClaim(first) => Event::ClaimRead(self.read_claim(first).await?),
+            Effect::ReadManifest(range) => Event::ManifestRead(self.read_manifest(range).await?),
+            Effect::PutClaim(_) => Event::ClaimPut(self.put_claim().await?),
+            Effect::CompareClaim(range) => Event::ClaimCompared(self.compare_claim(range).await?),
+            Effect::Rebuild(range) => {
+                self.rebuild(range).await?;
+                Event::Rebuilt
+            }
+            Effect::PutFiles(_) => {
+                self.put_files().await?;
+                Event::FilesPut
+            }
+            Effect::PutManifest(range) => Event::ManifestPut(self.put_manifest(range).await?),
+            Effect::Collect(next) => Event::Cut(next), // never asked of the store
+        })
+    }
+
+    async fn newest(&mut self) -> Result<Option<i64>, CommitError> {
+        let prefix = self.chain.claims();
+        let found = self.context.store.list(&prefix, None, 1).await?;
+        let Some(object) = found.first() else {
+            self.memory_at = Some(None);
+            self.memory = Arc::default();
+            return Ok(None);
+        };
+        match ledger::first_of(&object.key) {
+            Some(first) => Ok(Some(first)),
+            None => Err(BadObject { key: object.key.clone(), why: "a name that no claim has".into() }.into()),
+        }
+    }
+
+    async fn read_claim(&mut self, first: i64) -> Result<Range, CommitError> {
+        let key = self.chain.claim(first);
+        let claim: Claim = ledger::parse(&key, &self.must_get(&key).await?)?;
+        if claim.chain != self.chain || claim.first != first || claim.last < first {
+            return Err(BadObject { key, why: "it speaks of other offsets than its name".into() }.into());
+        }
+        let range = Range { first, last: claim.last };
+        self.claim = Some(claim);
+        Ok(range)
+    }
+
+    /// Looks for a manifest, and brings the memory to where it stands after it, or before it where
+    /// there is none.
+    async fn read_manifest(&mut self, range: Range) -> Result<bool, CommitError> {
+        let key = self.chain.manifest(range.first);
+        let found = self.context.store.get(&key).await?;
+        let previous = self.claim.as_ref().and_then(|c| c.previous);
+        let Some(bytes) = found else {
+            if self.memory_at.is_none_or(|at| at.map(|(_, first)| first) != previous) {
+                self.load_memory(previous).await?;
+            }
+            return Ok(false);
+        };
+        let manifest: Manifest = ledger::parse(&key, &bytes)?;
+        match self.memory_at {
+            Some(at) if at.map(|(_, first)| first) == previous => self.take_in(&manifest),
+            Some(Some((_, first))) if first == range.first => {}
+            _ => self.load_memory(Some(range.first)).await?,
+        }
+        Ok(true)
+    }
+
+    /// Reads manifests backwards to one that has the whole state, or to the first, and applies them.
+    async fn load_memory(&mut self, newest: Option<i64>) -> Result<(), CommitError> {
+        let mut manifests = Vec::new();
+        let mut memory = Memory::default();
+        let mut at = newest;
+        while let Some(first) = at {
+            let key = self.chain.manifest(first);
+            let manifest: Manifest = ledger::parse(&key, &self.must_get(&key).await?)?;
+            if let Some(key) = &manifest.state {
+                memory = Memory::from_state(&ledger::parse(key, &self.must_get(key).await?)?);
+                manifests.push((manifest, true));
+                break;
+            }
+            if manifest.previous.is_some_and(|p| p >= first) {
+                return Err(BadObject { key, why: "its previous is not before it".into() }.into());
+            }
+            at = manifest.previous;
+            manifests.push((manifest, false));
+        }
+        for (manifest, in_state) in manifests.iter().rev() {
+            if !in_state {
+                memory.apply(&manifest.seen, manifest.last);
+            }
+        }
+        self.memory = Arc::new(memory);
+        self.memory_at = Some(manifests.first().map(|(m, _)| (m.number, m.first)));
+        Ok(())
+    }
+
+    fn take_in(&mut self, manifest: &Manifest) {
+        Arc::make_mut(&mut self.memory).apply(&manifest.seen, manifest.last);
+        self.memory_at = Some(Some((manifest.number, manifest.first)));
+        if manifest.by == self.context.by {
+            self.context.board.committed(manifest);
+        }
+    }
+
+    async fn put_claim(&mut self) -> Result<Put, CommitError> {
+        let Some(claim) = &self.claim else { return Err(self.nothing_at_hand()) };
+        // Asked after the last record was read: what has this id now had it then.
+        let is = self.context.log.topic_id(&self.chain.topic).await?;
+        if is != self.chain.topic_id {
+            let (topic, was) = (self.chain.topic.clone(), self.chain.topic_id.clone());
+            return Err(CommitError::TopicReplaced { topic, was, is });
+        }
+        let key = self.chain.claim(claim.first);
+        Ok(self.context.store.put_if_absent(&key, ledger::write(claim).into()).await?)
+    }
+
+    async fn compare_claim(&mut self, range: Range) -> Result<bool, CommitError> {
+        let key = self.chain.claim(range.first);
+        let theirs: Claim = ledger::parse(&key, &self.must_get(&key).await?)?;
+        Ok(self.claim.as_ref().is_some_and(|mine| mine.same_work(&theirs)))
+    }
+
+    async fn rebuild(&mut self, range: Range) -> Result<(), CommitError> {
+        let Some(claim) = &self.claim else { return Err(self.nothing_at_hand()) };
+        let shape = claim.shape.clone();
+        let records = self.context.log.read(&self.chain.topic, self.chain.partition, range).await?;
+        self.built = Some(self.build(range, shape, records).await?);
+        Ok(())
+    }
+
+    async fn build(&self, range: Range, shape: Shape, records: Vec<Record>) -> Result<Built, CommitError> {
+        let (chain, memory) = (self.chain.clone(), self.memory.clone());
+        let work = move || build(&chain, range, &shape, &records, &memory);
+        match tokio::task::spawn_blocking(work).await {
+            Ok(built) => Ok(built?),
+            Err(e) => Err(WriteError(e.to_string()).into()),
+        }
+    }
+
+    /// Puts images and unread records first, then the files that name them.
+    async fn put_files(&mut self) -> Result<(), CommitError> {
+        let (Some(claim), Some(built)) = (&self.claim, &self.built) else {
+            return Err(self.nothing_at_hand());
+        };
+        let store = &*self.context.store;
+        // Boxed, since the compiler cannot see that borrowing futures of a stream may change threads.
+        let mut aside: Vec<BoxFuture<'_, Result<Put, StoreError>>> = Vec::new();
+        for (key, body) in &built.images {
+            aside.push(store.put_if_absent(key, body.clone()));
+        }
+        if let Some((unread, body)) = &built.unread {
+            aside.push(store.put_if_absent(&unread.key, body.clone()));
+        }
+        let _: Vec<Put> = stream::iter(aside).buffer_unordered(PUTS).try_collect().await?;
+        let mut files: Vec<BoxFuture<'_, Result<_, CommitError>>> = Vec::new();
+        for file in &built.files {
+            files.push(put_file(store, file).boxed());
+        }
+        let mut put: Vec<(Written, Vec<Seen>)> = stream::iter(files).buffered(PUTS).try_collect().await?;
+        // Records that Kafka has deleted since the claim was made may be in files already.
+        for planned in &claim.files {
+            if !built.files.iter().any(|f| f.key == planned.key) {
+                if let Some(body) = store.get(&planned.key).await? {
+                    put.push(adopt(&planned.key, body)?);
+                }
+            }
+        }
+        put.sort_by(|a, b| a.0.key.cmp(&b.0.key));
+        self.put = put;
+        Ok(())
+    }
+
+    async fn put_manifest(&mut self, range: Range) -> Result<Put, CommitError> {
+        let (Some(claim), Some(built)) = (&self.claim, &self.built) else {
+            return Err(self.nothing_at_hand());
+        };
+        let seen = merge(self.put.iter().flat_map(|(_, seen)| seen));
+        let mut after = (*self.memory).clone();
+        after.apply(&seen, claim.last);
+        let state = match claim.number % STATE_EVERY == STATE_EVERY - 1 {
+            true => Some(self.put_state(range, &after).await?),
+            false => None,
+        };
+        let images = Images {
+            objects: built.images.len() as u64,
+            bytes: built.images.values().map(|i| i.len() as u64).sum(),
+        };
+        let manifest = Manifest {
+            format: ledger::FORMAT,
+            chain: self.chain.clone(),
+            number: claim.number,
+            first: claim.first,
+            last: claim.last,
+            previous: claim.previous,
+            records: built.records,
+            lost: built.lost.clone(),
+            frames: built.frames,
+            readings: built.readings,
+            rows: self.put.iter().map(|(w, _)| w.rows).sum(),
+            duplicates: built.duplicates,
+            unread: built.unread.as_ref().map(|(u, _)| u.clone()),
+            files: self.put.iter().map(|(w, _)| w.clone()).collect(),
+            images,
+            record_ms: built.record_ms,
+            seen,
+            state,
+            by: self.context.by.clone(),
+            at_ms: (self.context.now_ms)(),
+        };
+        let key = self.chain.manifest(range.first);
+        let put = self.context.store.put_if_absent(&key, ledger::write(&manifest).into()).await?;
+        if put == Put::Created {
+            self.memory = Arc::new(after);
+            self.memory_at = Some(Some((manifest.number, manifest.first)));
+            self.context.board.committed(&manifest);
+        }
+        self.release();
+        Ok(put)
+    }
+
+    async fn put_state(&self, range: Range, after: &Memory) -> Result<String, CommitError> {
+        let body = ledger::write(&after.to_state());
+        let key = self.chain.state(range.first, &sha256(&body));
+        self.context.store.put_if_absent(&key, body.into()).await?;
+        Ok(key)
+    }
+
+    /// Gives back the memory of a claim that is put; a retry of its manifest finds it there.
+    fn release(&mut self) {
+        if let Some(built) = &mut self.built {
+            built.files.iter_mut().for_each(|f| f.body = Bytes::new());
+            built.images.values_mut().for_each(|i| *i = Bytes::new());
+        }
+    }
+
+    async fn must_get(&self, key: &str) -> Result<Bytes, CommitError> {
+        let found = self.context.store.get(key).await?;
+        Ok(found.ok_or_else(|| BadObject { key: key.into(), why: "it is missing".into() })?)
+    }
+
+    /// The next claim's number, and the first offset of the one before it.
+    fn position(&self) -> (u64, Option<i64>) {
+        match self.memory_at.flatten() {
+            Some((number, first)) => (number + 1, Some(first)),
+            None => (0, None),
+        }
+    }
+
+    fn nothing_at_hand(&self) -> CommitError {
+        BadObject { key: self.name(), why: "no claim is at hand".into() }.into()
+    }
+
+    fn name(&self) -> String {
+        format!("{} partition {}", self.chain.topic, self.chain.partition)
+    }
+}
+
+/// Puts a file; where one is there, says what that one holds.
+async fn put_file(store: &dyn Store, file: &BuiltFile) -> Result<(Written, Vec<Seen>), CommitError> {
+    if store.put_if_absent(&file.key, file.body.clone()).await? == Put::Exists {
+        match store.get(&file.key).await? {
+            Some(there) if there == file.body => {}
+            // Made from records that Kafka no longer had, or by another version of this program.
+            Some(there) => return adopt(&file.key, there),
+            None => {
+                let why = "it is there and cannot be read".into();
+                return Err(BadObject { key: file.key.clone(), why }.into());
+            }
+        }
+    }
+    let written = Written {
+        key: file.key.clone(),
+        table: file.table.clone(),
+        dt: file.dt.clone(),
+        rows: file.rows,
+        bytes: file.body.len() as u64,
+        sha256: sha256(&file.body),
+    };
+    Ok((written, file.seen.clone()))
+}
+
+/// What a file holds that somebody else has put for this claim.
+fn adopt(key: &str, body: Bytes) -> Result<(Written, Vec<Seen>), CommitError> {
+    let (table, rest) = key.split_once("/dt=").unwrap_or_default();
+    let dt = rest.split('/').next().unwrap_or_default();
+    let (bytes, sha256) = (body.len() as u64, sha256(&body));
+    let (rows, seen) = look_into(body, table)?;
+    let written = Written { key: key.into(), table: table.into(), dt: dt.into(), rows, bytes, sha256 };
+    Ok((written, seen))
+}
+
+/// Growing pauses between attempts.
+struct Pause(Duration);
+
+impl Default for Pause {
+    fn default() -> Self {
+        Self(PAUSE.0)
+    }
+}
+
+impl Pause {
+    async fn wait(&mut self) {
+        tokio::time::sleep(self.0).await;
+        self.0 = (self.0 * 2).min(PAUSE.1);
+    }
+}
+
+#[cfg(test)]
+mod tests;

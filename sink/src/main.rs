@@ -1,0 +1,78 @@
+//! `milepost-sink`: reads its settings, runs the sink until it is told to stop, and drains.
+
+use clap::Parser;
+use milepost_sink::store::{self, S3Settings};
+use milepost_sink::{Settings, Sink};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+use tokio::signal::unix::{SignalKind, signal};
+
+/// Writes frames from Kafka into Parquet tables, every reading once.
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    /// Settings, TOML. Without it the defaults hold.
+    #[arg(long, env = "MILEPOST_SINK_CONFIG")]
+    config: Option<PathBuf>,
+    /// The lake: a folder or s3://bucket/prefix.
+    #[arg(long, env = "MILEPOST_SINK_LAKE")]
+    lake: Option<String>,
+    /// Kafka's brokers, host:port, comma-separated.
+    #[arg(long, env = "MILEPOST_SINK_BROKERS")]
+    brokers: Option<String>,
+}
+
+/// The settings file.
+#[derive(Default, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Config {
+    lake: Option<String>,
+    sink: Settings,
+    s3: S3Settings,
+}
+
+fn main() -> ExitCode {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    match run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(e) => {
+            tracing::error!("{e}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+#[tokio::main]
+async fn run() -> Result<(), Box<dyn std::error::Error>> {
+    let arguments = Arguments::parse();
+    let mut config = match &arguments.config {
+        Some(path) => toml::from_str(&std::fs::read_to_string(path)?)?,
+        None => Config::default(),
+    };
+    let lake =
+        arguments.lake.or(config.lake.take()).ok_or("No lake is given: use --lake or the key `lake`")?;
+    if let Some(brokers) = arguments.brokers {
+        config.sink.brokers = brokers;
+    }
+    let store = store::open(&lake, &config.s3).await?;
+    let mut sink = Sink::start(config.sink, store)?;
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let mut report = tokio::time::interval(Duration::from_secs(10));
+    loop {
+        tokio::select! {
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
+            e = sink.ended() => return Err(e.into()),
+            _ = report.tick() => {
+                let s = sink.status();
+                tracing::info!(rows = s.rows(), claims = s.claims, duplicates = s.duplicates, lag = s.lag, partitions = s.partitions, "Running");
+            }
+        }
+    }
+    let status = sink.stop().await?;
+    tracing::info!(rows = status.rows(), claims = status.claims, "Stopped");
+    Ok(())
+}
