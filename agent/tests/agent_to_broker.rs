@@ -280,3 +280,79 @@ async fn what_is_wrong_with_the_configuration_is_said_before_anything_runs() {
     assert!(refused.to_string().contains("in use"), "{refused}");
     first.stop(Duration::ZERO).await;
 }
+
+/// The binary with a log that it replays in real time, 1,000 readings a second.
+fn process(dir: &Path, port: u16, replay: bool) -> std::process::Child {
+    let mut text = format!(
+        "vehicle = 'truck-1'\ndata_dir = '{}'\n[uplink]\nurl = 'mqtt://127.0.0.1:{port}'\n[batch]\nage_max = '300ms'\n",
+        dir.join("data").display()
+    );
+    if replay {
+        let log: Vec<String> = (0..60_000)
+            .map(|n| {
+                milepost_agent::ndjson::write(&Reading { ts: 1_700_000_000_000_000 + n * 1000, ..gps(n) })
+            })
+            .collect();
+        std::fs::write(dir.join("log.ndjson"), log.join("\n")).unwrap();
+        let path = dir.join("log.ndjson");
+        text += &format!(
+            "[[source]]\nname = 'log'\ntype = 'replay'\npath = '{}'\npace = 'recorded'\n",
+            path.display()
+        );
+    }
+    let file = dir.join("agent.toml");
+    std::fs::write(&file, text).unwrap();
+    std::process::Command::new(env!("CARGO_BIN_EXE_milepost-agent"))
+        .arg("--config")
+        .arg(file)
+        .env("RUST_LOG", "off")
+        .spawn()
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_killed_again_and_again_leaves_no_hole_that_no_gap_row_declares() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let subscriber = Subscriber::start(broker.port).await;
+    let dir = tempfile::tempdir().unwrap();
+    let seed = std::env::var("MILEPOST_SEED").ok().and_then(|s| s.parse().ok());
+    let mut random = seed.unwrap_or_else(milepost_agent::clock::entropy);
+    println!("MILEPOST_SEED={random}");
+    for round in 1..=4 {
+        let mut agent = process(dir.path(), broker.port, true);
+        until("rows of this boot", || subscriber.numbers(&Stream::Gps).len() == round).await;
+        random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        tokio::time::sleep(Duration::from_millis(random >> 54)).await;
+        agent.kill().unwrap();
+        agent.wait().unwrap();
+    }
+    let mut last = process(dir.path(), broker.port, false);
+    until("the last gap row", || {
+        let lost = |g: &&milepost_wire::reading::Gap| g.stream.as_deref() == Some("gps_data");
+        subscriber
+            .gaps()
+            .iter()
+            .filter(lost)
+            .map(|g| g.gap_boot_id.clone())
+            .collect::<std::collections::BTreeSet<_>>()
+            .len()
+            == 4
+    })
+    .await;
+    assert!(std::process::Command::new("kill").arg(last.id().to_string()).status().unwrap().success());
+    assert!(last.wait().unwrap().success());
+
+    repeated_frames(&subscriber, &Stream::Gps);
+    for (boot, seen) in subscriber.numbers(&Stream::Gps) {
+        let next = seen.keys().next_back().unwrap() + 1;
+        assert_eq!(seen.len() as u64, next, "boot {boot} has a hole");
+        let gaps = subscriber.gaps();
+        let gap = gaps
+            .iter()
+            .find(|g| g.gap_boot_id == boot.to_string() && g.stream.as_deref() == Some("gps_data"));
+        let gap = gap.expect("a gap row");
+        assert_eq!((gap.reason.as_str(), gap.first_seq, gap.exact), ("crash_tail", Some(next as i64), 0));
+        // Readings of one loss window, and what may come while the disk is written.
+        assert!(gap.count <= 20_000, "boot {boot}: {}", gap.count);
+    }
+}
