@@ -23,6 +23,16 @@ pub enum Reason {
 }
 
 impl Reason {
+    const ALL: [Reason; 7] = [
+        Reason::SpoolFull,
+        Reason::CrashTail,
+        Reason::SourceOverrun,
+        Reason::Oversize,
+        Reason::Poison,
+        Reason::Corrupt,
+        Reason::Undeliverable,
+    ];
+
     /// The name in the table.
     pub fn name(self) -> &'static str {
         match self {
@@ -76,6 +86,44 @@ impl Gap {
             exact: true,
             reason,
             detail: None,
+        }
+    }
+
+    /// Reads a row back: what a row says must not be lost with it.
+    pub(super) fn of_row(row: reading::Gap) -> Option<Self> {
+        let number = |n: i64| u64::try_from(n).ok();
+        Some(Self {
+            stream: row.stream.and_then(|s| s.parse().ok()),
+            boot: Some(row.gap_boot_id.parse().ok()?),
+            first_seq: row.first_seq.and_then(number),
+            last_seq: row.last_seq.and_then(number),
+            count: number(row.count)?,
+            exact: row.exact == 1,
+            reason: Reason::ALL.into_iter().find(|r| r.name() == row.reason)?,
+            detail: row.detail,
+        })
+    }
+
+    /// Adds another loss to this one, where one row can say both: counts without numbers, or ranges
+    /// that touch. Returns whether it did.
+    pub(super) fn absorb(&mut self, other: &Gap) -> bool {
+        let alike = self.stream == other.stream
+            && self.boot == other.boot
+            && self.exact == other.exact
+            && self.reason == other.reason
+            && self.detail == other.detail;
+        let joined = match (self.first_seq, self.last_seq, other.first_seq, other.last_seq) {
+            (None, None, None, None) => Some((None, None)),
+            (Some(a), Some(b), Some(c), Some(d)) if b.checked_add(1) == Some(c) => Some((Some(a), Some(d))),
+            _ => None,
+        };
+        match joined.filter(|_| alike) {
+            Some(range) => {
+                (self.first_seq, self.last_seq) = range;
+                self.count = self.count.saturating_add(other.count);
+                true
+            }
+            None => false,
         }
     }
 

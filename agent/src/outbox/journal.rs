@@ -189,7 +189,7 @@ pub(super) struct Replayed {
     pub(super) rows: BTreeMap<(Key, u64), (u64, Vec<u8>)>,
     /// The generations that were found, oldest first.
     pub(super) generations: Vec<u64>,
-    /// Whether bytes that are no record follow the last group.
+    /// Whether bytes that are no record follow the last state.
     pub(super) torn: bool,
 }
 
@@ -203,10 +203,11 @@ pub(super) fn replay(disk: &Arc<dyn Disk>, files: &[(String, u64)]) -> Result<Re
         let file = name(number);
         let open =
             disk.open(&file).map_err(|source| OpenError::Io { what: format!("open {file}"), source })?;
-        out.torn = false;
         for item in Scanner::new(open, record::salt(&file), 0, len) {
-            out.torn = matches!(item, Item::Damage { .. });
-            let Item::Record { kind, payload, .. } = item else { continue };
+            let Item::Record { kind, payload, .. } = item else {
+                out.torn = true;
+                continue;
+            };
             match kind {
                 MARK => out.mark(&file, &payload)?,
                 ROWS => out.rows(payload),
@@ -236,7 +237,7 @@ impl Replayed {
                 self.promises.insert(stream.stream.clone(), stream.promise);
             }
         }
-        self.mark = Some(mark);
+        (self.mark, self.torn) = (Some(mark), false);
         Ok(())
     }
 

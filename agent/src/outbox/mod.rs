@@ -37,6 +37,7 @@ mod journal;
 mod lane_log;
 mod queue;
 mod reader;
+mod reserve;
 
 mod recovery;
 mod writer;

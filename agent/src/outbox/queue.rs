@@ -3,6 +3,7 @@
 
 use super::Gap;
 use super::lane::Place;
+use super::segment::Skip;
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -58,6 +59,8 @@ pub(super) struct Queue {
     pub(super) handed: Place,
     /// All before this is durable.
     pub(super) end: Place,
+    /// What the segments of earlier boots should have come to, until the reader has been there.
+    pub(super) adopted: Vec<Skip>,
     /// Bytes of all segments.
     pub(super) bytes: u64,
     /// Records acknowledged since the start.
@@ -69,6 +72,8 @@ pub(super) struct Queue {
 impl Queue {
     /// More is durable: up to `end`.
     pub(super) fn extend(&mut self, end: Place, mono: Duration) {
+        // The header of the segment that follows says the same.
+        self.adopted.clear();
         match self.segments.back_mut() {
             Some(last) if last.number == end.segment => {
                 self.bytes += end.offset - last.len;

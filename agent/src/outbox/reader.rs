@@ -5,7 +5,7 @@ use super::disk::Disk;
 use super::lane::{Lane, Place, RecordId};
 use super::queue::Queues;
 use super::record::{self, Scanner};
-use super::segment::{self, Piece, Tracker};
+use super::segment::{self, Piece, SegmentHeader, Tracker};
 use super::{Gap, Record};
 use std::io;
 use std::sync::Arc;
@@ -143,7 +143,16 @@ impl LaneReader {
         let i = queue.segments.partition_point(|s| s.number < self.at.segment);
         let mut segment = *queue.segments.get(i)?;
         if segment.number == self.at.segment && self.at.offset >= segment.len {
-            segment = *queue.segments.get(i + 1)?;
+            let Some(next) = queue.segments.get(i + 1) else {
+                let expected = std::mem::take(&mut queue.adopted);
+                if !expected.is_empty() {
+                    let end = SegmentHeader { first_index: self.at.index, expected };
+                    let missing = self.tracker.header(end);
+                    state.missing.extend(missing);
+                }
+                return None;
+            };
+            segment = *next;
         }
         if segment.number > self.at.segment {
             // The cursor follows when the header has been read: it may tell of a loss.

@@ -67,10 +67,15 @@ pub(super) fn plan(
     let mark = |lane: Lane| replayed.mark.as_ref().map(|m| m.lanes[lane as usize]);
     let [a, b, c] = Lane::ALL.map(|lane| find(disk, files, lane, mark(lane)));
     let mut plan = Plan { lanes: [a?, b?, c?], rescues: Vec::new(), gaps: Vec::new() };
+    let last = replayed.mark.as_ref().map(|m| m.boot);
     for lane in &mut plan.lanes {
         for (key, next) in replayed.sealed.iter().filter(|(k, _)| Lane::of(&k.1) == lane.lane) {
-            let expected = lane.expected.entry(key.clone()).or_default();
-            *expected = (*expected).max(*next);
+            // Headers carry the boot before theirs, and none that is older: to a reader that has
+            // not heard of it for a while it would look lost.
+            if last == Some(key.0) || lane.expected.contains_key(key) {
+                let expected = lane.expected.entry(key.clone()).or_default();
+                *expected = (*expected).max(*next);
+            }
         }
     }
     let mut keys: BTreeSet<Key> = replayed.sealed.keys().cloned().collect();
@@ -80,8 +85,11 @@ pub(super) fn plan(
     let crashed = replayed.mark.as_ref().filter(|m| !m.clean).map(|m| m.boot);
     for key in keys {
         let declare = crashed == Some(key.0);
-        let bound = match replayed.promises.get(&key.1) {
-            Some(&promise) if declare => bound(promise, torn),
+        // The emergency lane promises that nothing is missing.
+        let bound = match Lane::of(&key.1) {
+            Lane::Live | Lane::Bulk if declare => {
+                bound(replayed.promises.get(&key.1).copied().unwrap_or(0), torn)
+            }
             _ => 0,
         };
         plan.stream(key, replayed, declare, bound);
@@ -96,11 +104,7 @@ pub(super) fn plan(
 /// was never synced, or a good one that has rotted: it then held at most `promise`, and may have
 /// raised the promise as far as it may grow at once.
 fn bound(promise: u32, torn: bool) -> u64 {
-    match (promise, torn) {
-        (0, _) => 0,
-        (p, false) => u64::from(p),
-        (p, true) => u64::from(p) + u64::from(raised(p)),
-    }
+    u64::from(promise) + if torn { u64::from(raised(promise)) } else { 0 }
 }
 
 /// How far a promise may grow at once.

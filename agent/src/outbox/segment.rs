@@ -67,6 +67,12 @@ pub(super) fn begin(salt: u32, header: &SegmentHeader) -> Vec<u8> {
     out
 }
 
+/// What comes next of each stream, as a header says it.
+pub(super) fn skips(expected: &BTreeMap<Key, u64>) -> Vec<Skip> {
+    let skip = |(key, next): (&Key, &u64)| Skip { boot: key.0, stream: key.1.clone(), next: *next };
+    expected.iter().map(skip).collect()
+}
+
 /// Postcard bytes of one of our own small types, which cannot fail.
 pub(super) fn encode<T: Serialize>(value: &T) -> Vec<u8> {
     postcard::to_allocvec(value).unwrap_or_default()

@@ -1,6 +1,9 @@
 //! The outbox against a disk that records every operation, forgets what was not synced, fails and rots.
 
+mod behaviour;
 mod crash;
+mod faults;
+mod random;
 mod recording_disk;
 
 use super::{Now, Outbox, Record, Settings, SpoolReader};
@@ -114,16 +117,6 @@ impl Arrived {
                     self.repeated += 1;
                 }
             }
-        }
-        if batch.stream == Stream::Gap {
-            self.gaps(&batch);
-        }
-    }
-
-    fn gaps(&mut self, batch: &milepost_wire::Batch) {
-        let rows = self.rows.entry((batch.boot.0, "declared".to_owned())).or_default();
-        for i in 0..batch.len() {
-            rows.insert(batch.first_seq + i as u64, 0);
         }
     }
 

@@ -10,10 +10,11 @@ use super::queue::{Queues, Segment};
 use super::reader::SpoolReader;
 use super::record::{self, Scanner};
 use super::recovery::{self, FoundLane, Rescue};
+use super::reserve::Reserve;
 use super::segment::{self, Key, Piece, SegmentHeader, Skip, Tracker};
 use super::settings::Settings;
 use super::{LaneStatus, Now, OpenError, Refused, Status, StreamStatus};
-use milepost_wire::{BootId, Digest, Reading, Stream, VehicleId};
+use milepost_wire::{Body, BootId, Digest, Reading, Stream, VehicleId};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ pub struct Outbox {
     /// Marks of earlier boots, while their journals stand.
     former: Vec<StreamMark>,
     dropped: [u64; 3],
+    reserve: Reserve,
     trouble: Option<String>,
     retry_at: Duration,
     errors: u64,
@@ -82,6 +84,7 @@ impl Outbox {
         let plan = recovery::plan(&disk, &files, &replayed, settings.unsynced_max)?;
         let queues = Queues::default();
         let lanes = plan.lanes.each_ref().map(|found| adopt(&disk, found, &queues, now));
+        let reserve = Reserve::new(disk.clone(), &files, settings.journal_bytes);
         let former = replayed.sealed.iter().map(|(key, sealed)| StreamMark {
             boot: Some(key.0),
             stream: key.1.clone(),
@@ -104,6 +107,7 @@ impl Outbox {
             mark_next: now.mono + MARK_EVERY,
             former: former.collect(),
             dropped: [0; 3],
+            reserve,
             trouble: None,
             retry_at: now.mono,
             errors: 0,
@@ -112,6 +116,7 @@ impl Outbox {
         };
         let before = outbox.journal.oldest();
         outbox.recover(plan.rescues, &plan.lanes, before, now).map_err(io("write what it recovered"))?;
+        outbox.reserve.hold();
         let reader = SpoolReader::new(disk, outbox.queues.clone());
         Ok((outbox, reader))
     }
@@ -139,8 +144,13 @@ impl Outbox {
             Entry::Frame { bytes, .. } => Some(bytes.clone()),
             Entry::Skip(_) => None,
         }));
-        let marks = self.lane_marks();
-        let generation = self.journal.write(&self.mark(&marks, false), &rows, self.settings.journal_bytes)?;
+        let mark = self.mark(&self.lane_marks(), false);
+        let bytes_max = self.settings.journal_bytes;
+        let generation = match self.journal.write(&mark, &rows, bytes_max) {
+            // The agent must come up on a full disk, or nothing would ever empty it.
+            Err(e) if self.reserve.give(&e) => self.journal.write(&mark, &rows, bytes_max)?,
+            other => other?,
+        };
         for rescue in rescues {
             let (key, next, bytes) = match rescue {
                 Rescue::Rows(key, next, bytes) => (key, next, Some(bytes)),
@@ -303,19 +313,18 @@ impl Outbox {
     }
 
     /// Declares a loss that somebody else knows of: it becomes a row of `gap_data`, durable at the
-    /// next [`tick`](Self::tick). Losses without numbers that differ in their count only are added up.
+    /// next [`tick`](Self::tick). Losses that one row can say are added up.
     pub fn gap(&mut self, gap: Gap, now: Now) {
-        let like = |g: &&mut Gap| {
-            let unnumbered = g.first_seq.is_none() && gap.first_seq.is_none();
-            unnumbered && Gap { count: gap.count, ..(*g).clone() } == gap
-        };
-        match self.gaps.iter_mut().find(like) {
-            Some(known) => known.count = known.count.saturating_add(gap.count),
-            None => self.gaps.push(gap),
-        }
+        self.declare(gap);
         self.gaps_since.get_or_insert(now.mono);
         if self.gaps.len() >= GAPS_MAX {
             let _ = self.commit(now);
+        }
+    }
+
+    fn declare(&mut self, gap: Gap) {
+        if !self.gaps.iter_mut().any(|known| known.absorb(&gap)) {
+            self.gaps.push(gap);
         }
     }
 
@@ -442,12 +451,15 @@ impl Outbox {
             Ok(()) => {
                 if self.trouble.take().is_some() {
                     tracing::info!("the spool writes again");
+                    self.reserve.hold();
                 }
                 Ok(())
             }
             Err(error) => {
                 self.errors += 1;
-                self.retry_at = now.mono + RETRY_EVERY;
+                // Given away, the room is for the next attempt.
+                self.retry_at =
+                    now.mono + if self.reserve.give(&error) { Duration::ZERO } else { RETRY_EVERY };
                 if self.trouble.is_none() {
                     tracing::error!(%error, "the spool cannot write");
                 }
@@ -536,8 +548,11 @@ impl Outbox {
 
     /// Turns the losses into rows of `gap_data`, sealed.
     fn gap_rows(&mut self, now: Now, entries: &mut Vec<Entry>) {
-        (self.gaps_since, self.gaps_next) = (None, now.mono + GAPS_EVERY);
+        self.gaps_since = None;
         let gaps = std::mem::take(&mut self.gaps);
+        if !gaps.is_empty() {
+            self.gaps_next = now.mono + GAPS_EVERY;
+        }
         for gaps in gaps.chunks(batches::count_max(1024)) {
             let rows: Vec<Reading> = gaps.iter().map(|g| g.reading(self.boot, now)).collect();
             let Some(i) = rows.first().and_then(|r| self.streams.slot(&r.body)) else { continue };
@@ -666,7 +681,7 @@ impl Outbox {
             number = oldest.number,
             "the spool is full; its oldest segment goes"
         );
-        self.gaps.extend(gaps);
+        gaps.into_iter().for_each(|gap| self.declare(gap));
         self.commit(now)?;
         let next = Place { segment: oldest.number + 1, offset: 0, index };
         self.queues.lock().lanes[lane as usize].drop_oldest(next);
@@ -693,29 +708,26 @@ impl Outbox {
                 Piece::Damage => {}
                 Piece::Skip(skip) => tracker.skip(skip),
                 Piece::Header(header) => drop(tracker.header(header)),
-                Piece::Frame(header, _) => {
+                Piece::Frame(header, frame) => {
                     let missing = tracker.frame(&header);
                     if here < (cursor.segment, cursor.offset) {
                         continue;
                     }
                     gaps.extend(missing);
                     index += 1;
+                    if header.stream == Stream::Gap {
+                        // What these rows declare stays declared.
+                        gaps.extend(declared(&frame));
+                    }
                     // What was handed out may have arrived.
                     let exact = here >= (handed.segment, handed.offset);
-                    let runs = runs.entry((header.boot, header.stream.clone())).or_default();
-                    match runs.last_mut() {
-                        Some(run)
-                            if run.exact == exact
-                                && run.last_seq.map(|l| l + 1) == Some(header.first_seq) =>
-                        {
-                            run.last_seq = Some(header.last_seq());
-                            run.count += u64::from(header.count);
-                        }
-                        _ => {
-                            let (first, last) = (header.first_seq, header.last_seq());
-                            let run = Gap::range(header.stream, header.boot, first, last, Reason::SpoolFull);
-                            runs.push(Gap { exact, ..run });
-                        }
+                    let (first, last) = (header.first_seq, header.last_seq());
+                    let range =
+                        Gap::range(header.stream.clone(), header.boot, first, last, Reason::SpoolFull);
+                    let gap = Gap { exact, ..range };
+                    let runs = runs.entry((header.boot, header.stream)).or_default();
+                    if !runs.last_mut().is_some_and(|run| run.absorb(&gap)) {
+                        runs.push(gap);
                     }
                 }
             }
@@ -740,6 +752,16 @@ impl Outbox {
     }
 }
 
+/// What a frame of gap rows declares.
+fn declared(frame: &[u8]) -> Vec<Gap> {
+    let Ok(batch) = milepost_wire::frame::decode(frame) else { return Vec::new() };
+    let row = |i| match batch.reading(i).ok()?.body {
+        Body::Gap(row) => Gap::of_row(row),
+        _ => None,
+    };
+    (0..batch.len()).filter_map(row).collect()
+}
+
 /// Makes the writer of a lane as it was found, and shows its segments to the reader.
 fn adopt(disk: &Arc<dyn Disk>, found: &FoundLane, queues: &Queues, now: Now) -> LaneLog {
     let mut state = queues.lock();
@@ -749,6 +771,7 @@ fn adopt(disk: &Arc<dyn Disk>, found: &FoundLane, queues: &Queues, now: Now) -> 
         queue.bytes += len;
     }
     (queue.cursor, queue.handed) = (found.cursor, found.handed.max(found.cursor));
+    queue.adopted = segment::skips(&found.expected);
     queue.adopt_end(found.end, now.mono);
     LaneLog::new(found.lane, disk.clone(), found.next_number, found.end, found.expected.clone())
 }

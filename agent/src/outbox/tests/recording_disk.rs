@@ -3,12 +3,13 @@
 
 use super::Random;
 use crate::outbox::disk::{Disk, File};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// The smallest piece that a real disk writes whole.
-const SECTOR: usize = 512;
+/// The smallest piece that is written whole: smaller than a real disk's, so that a short group has
+/// several.
+const SECTOR: usize = 64;
 
 #[derive(Clone, Debug)]
 pub(super) enum Op {
@@ -43,6 +44,9 @@ struct State {
     names: BTreeMap<String, usize>,
     inodes: usize,
     fault: Fault,
+    /// The most bytes that all files may have together.
+    space: Option<usize>,
+    read: usize,
 }
 
 #[derive(Clone, Default)]
@@ -76,6 +80,28 @@ impl RecordingDisk {
             Op::Write { bytes, .. } => bytes.len(),
             _ => 0,
         }
+    }
+
+    /// Lets the files become no larger together than they are.
+    pub(super) fn limit_to_present(&self) {
+        let mut state = self.lock();
+        state.space = Some(state.used());
+    }
+
+    pub(super) fn bytes_read(&self) -> usize {
+        self.lock().read
+    }
+
+    pub(super) fn inodes_written(&self) -> BTreeSet<usize> {
+        self.inodes_written_from(0)
+    }
+
+    pub(super) fn inodes_written_from(&self, from: usize) -> BTreeSet<usize> {
+        let inode = |op: &Op| match op {
+            Op::Write { inode, .. } => Some(*inode),
+            _ => None,
+        };
+        self.lock().ops[from..].iter().filter_map(inode).collect()
     }
 
     pub(super) fn count(&self, which: impl Fn(&Op) -> bool) -> usize {
@@ -210,6 +236,10 @@ fn error(kind: io::ErrorKind) -> io::Error {
 }
 
 impl State {
+    fn used(&self) -> usize {
+        self.names.values().map(|i| self.files[i].len()).sum()
+    }
+
     fn may_change(&self) -> io::Result<()> {
         match self.fault {
             Fault::None | Fault::Sync => Ok(()),
@@ -278,6 +308,10 @@ impl Disk for RecordingDisk {
 impl File for Handle {
     fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.lock();
+        let more = (offset as usize + bytes.len()).saturating_sub(state.files[&self.inode].len());
+        if state.space.is_some_and(|space| state.used() + more > space) {
+            return Err(error(io::ErrorKind::StorageFull));
+        }
         let allowed = state.may_change();
         let written = match state.fault {
             Fault::Full => &bytes[..bytes.len() / 2],
@@ -301,7 +335,8 @@ impl File for Handle {
     }
 
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        let state = self.disk.lock();
+        let mut state = self.disk.lock();
+        state.read += into.len();
         let file = &state.files[&self.inode];
         let from = (offset as usize).min(file.len());
         let n = into.len().min(file.len() - from);
