@@ -2,7 +2,9 @@
 
 mod support;
 
+use milepost_agent::config::{SourceConfig, TransformConfig};
 use milepost_agent::run::{Agent, AgentHandle, Seams};
+use milepost_agent::source::{self, simulate};
 use milepost_agent::units::Size;
 use milepost_wire::{Reading, Stream};
 use std::path::Path;
@@ -355,4 +357,59 @@ async fn a_process_killed_again_and_again_leaves_no_hole_that_no_gap_row_declare
         // Readings of one loss window, and what may come while the disk is written.
         assert!(gap.count <= 20_000, "boot {boot}: {}", gap.count);
     }
+}
+
+fn prebuilt(name: &str) -> TransformConfig {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../transforms/prebuilt/{name}.wasm"));
+    TransformConfig { path, component: None, ..TransformConfig::embedded(name, []) }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_simulated_trip_through_three_transforms_adds_up_from_what_was_delivered_alone() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let subscriber = Subscriber::start(broker.port).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = config(dir.path(), broker.port);
+    let trip = simulate::Settings { speed: 0.0, minutes: Some(30.0), ..simulate::Settings::default() };
+    config.source.push(SourceConfig { name: "trip".into(), settings: source::Settings::Simulate(trip) });
+    for name in ["privacy_zones", "harsh_driving", "downsample"] {
+        config.transform.push(prebuilt(name));
+    }
+    let agent = Agent::start(config, Seams::default()).await.unwrap();
+    agent.sources_ended().await;
+    let report = agent.stop(PATIENCE).await;
+    assert_eq!(report.undelivered, 0);
+    let last_report = || subscriber.health().iter().rposition(|h| h.component == "agent");
+    until("the last report", || {
+        let streams = report.status.as_ref().map(|s| s.streams.clone()).unwrap_or_default();
+        let health = streams.iter().find(|s| s.stream == Stream::Health).map_or(0, |s| s.next_seq);
+        health > 0 && subscriber.health().len() as u64 == health
+    })
+    .await;
+
+    let health = subscriber.health();
+    let last = &health[last_report().unwrap()..];
+    let of = |component: &'static str| last.iter().filter(move |h| h.component == component);
+    let received: i64 = of("source").filter_map(|h| h.received).sum();
+    let (mut extra, mut gone) = (0, 0);
+    for h in of("transform") {
+        let out = h.taken_out.unwrap() + h.poison.unwrap();
+        extra += h.emitted.unwrap() + out - h.received.unwrap();
+        gone += out;
+        assert_eq!(h.digest.as_ref().map(String::len), Some(64));
+    }
+    let mut rows = 0;
+    for batch in subscriber.frames() {
+        if !matches!(batch.stream, Stream::Health | Stream::Gap) {
+            rows += batch.len() as i64;
+        }
+        if batch.stream == Stream::Gps {
+            assert_eq!(batch.lineage.len(), 3);
+        }
+    }
+    assert!(received > 1000 && gone > 100, "{received} {gone}");
+    assert_eq!(received + extra, rows + gone);
+    let numbered = of("stream").filter(|h| h.name != "agent_health" && h.name != "gap_data");
+    assert_eq!(numbered.filter_map(|h| h.emitted).sum::<i64>(), rows);
+    println!("{received} readings, {extra} derived, {gone} taken out, {rows} rows");
 }
