@@ -5,7 +5,9 @@
 //! vehicle, the bridge and the sink have their own binaries.
 
 pub mod audit;
-mod demo;
+pub mod demo;
+pub mod simulate;
+pub mod decode;
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -22,8 +24,14 @@ pub struct Cli {
 /// The commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// Drive a small fleet through the whole chain on this machine, into Parquet tables
+    Demo(demo::Options),
+    /// Drive light vehicles against a given broker, as many and as fast as you like
+    Simulate(simulate::Options),
     /// Prove that every reading is in a table once, or declared lost
     Audit(audit::Options),
+    /// Print frames as NDJSON: one line for each reading
+    Decode(decode::Options),
 }
 
 /// How a command ended, apart from errors that stopped it.
@@ -41,7 +49,10 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Runs a command to its end.
 pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Simulate(options) => simulate::run(&options),
         Command::Audit(options) => audit::run(&options),
+        Command::Decode(options) => decode::run(&options),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
@@ -50,5 +61,13 @@ pub fn run(cli: Cli) -> ExitCode {
             eprintln!("milepost: {failure}");
             ExitCode::from(1)
         }
+    }
+}
+
+/// For options that take a number above 0.
+pub(crate) fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(n) if n > 0.0 && f64::is_finite(n) => Ok(n),
+        _ => Err("take a number above 0".into()),
     }
 }

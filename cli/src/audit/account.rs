@@ -85,6 +85,9 @@ impl Account {
 
     /// An `agent_health` row: `stream`'s next number was `next`.
     pub(crate) fn reported(&mut self, boot: &Boot, stream: &str, next: u64) {
+        if next == 0 {
+            return;
+        }
         let entry = self.entry(boot, stream);
         entry.reported_next = entry.reported_next.max(next);
     }

@@ -7,7 +7,7 @@
 //! module fetches.
 
 mod account;
-mod intervals;
+pub(crate) mod intervals;
 mod ledger;
 mod lake;
 
@@ -44,7 +44,7 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
             return Err(format!("There is no folder {}", options.lake).into());
         }
         let store = store::open(&options.lake, &S3Settings::default()).await?;
-        audit(store).await
+        audit(store, &[]).await
     })?;
     if report.tables.is_empty() && report.ledger == Ledger::default() {
         return Err(format!("{} holds no lake: neither tables nor a ledger", options.lake).into());
@@ -59,10 +59,29 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
     })
 }
 
-/// Audits a lake. The error is the store's: what is wrong with the lake is in the report.
-pub async fn audit(store: Arc<dyn Store>) -> Result<Report, Failure> {
+/// What somebody outside of the lake knows of it: that a vehicle has numbered a stream's readings up
+/// to, but without, `next`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Promise {
+    /// The vehicle.
+    pub vehicle: String,
+    /// The run of its agent.
+    pub boot: u64,
+    /// The stream.
+    pub stream: String,
+    /// The next number.
+    pub next: u64,
+}
+
+/// Audits a lake, and whether it holds what was promised. The error is the store's: what is wrong with
+/// the lake is in the report.
+pub async fn audit(store: Arc<dyn Store>, promises: &[Promise]) -> Result<Report, Failure> {
     let mut report = Report::default();
     let mut account = Account::default();
+    for promise in promises {
+        let boot = (promise.vehicle.as_str().into(), promise.boot);
+        account.reported(&boot, &promise.stream, promise.next);
+    }
     lake::read(store, &mut report, &mut account).await?;
     let (balances, wrong) = account.balance();
     for (stream, balance) in balances {

@@ -107,8 +107,12 @@ impl Lake {
     }
 
     fn audit(&self) -> Report {
+        self.audit_with(&[])
+    }
+
+    fn audit_with(&self, promises: &[Promise]) -> Report {
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(audit(Arc::new(Folder::open(self.0.path()).unwrap()))).unwrap()
+        runtime.block_on(audit(Arc::new(Folder::open(self.0.path()).unwrap()), promises)).unwrap()
     }
 }
 
@@ -282,4 +286,13 @@ fn the_command_refuses_what_is_no_lake_and_makes_no_folder() {
     assert!(run(&options(&folder.path().join("absent"))).is_err());
     assert!(!folder.path().join("absent").exists());
     assert!(run(&options(folder.path())).is_err());
+}
+
+#[test]
+fn what_was_promised_must_be_there() {
+    let promise =
+        |vehicle: &str, next| Promise { vehicle: vehicle.into(), boot: 9, stream: "gps_data".into(), next };
+    assert_eq!(Lake::whole().audit_with(&[promise("b", 80)]).verdict, Verdict::Ok);
+    assert_eq!(Lake::whole().audit_with(&[promise("b", 81)]).lost(), 1);
+    assert_eq!(Lake::whole().audit_with(&[promise("c", 5)]).lost(), 5);
 }

@@ -1,6 +1,219 @@
-//! `milepost demo`: the whole chain in one process, over real sockets.
+//! `milepost demo`: the whole chain in one process, over real sockets, with nothing to install.
+//!
+//! Vehicles are whole agents with spools on disk. What lives in memory only are the broker and Kafka,
+//! so the demo stops in the order of the data path and leaves a mark while it runs: see [`marker`].
 
 mod broker;
+mod cloud;
+mod fleet;
 mod kafka;
+mod marker;
+mod progress;
 mod proxy;
 mod s3;
+mod summary;
+mod tap;
+
+use crate::audit::{self, Verdict};
+use crate::{Failure, Outcome};
+use clap::Args;
+use cloud::Cloud;
+use fleet::{Fleet, Plan};
+use marker::Marker;
+use milepost_sink::store::Folder;
+use progress::{Show, State};
+use proxy::Proxy;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use summary::Summary;
+
+/// Simulated seconds in a second.
+const SPEED: f64 = 200.0;
+/// Between two looks at the chain.
+const STEP: Duration = Duration::from_millis(100);
+/// How long the network is away at least and at most.
+const OUTAGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+/// Kafka partitions of a topic: enough that few vehicles share one.
+const PARTITIONS: usize = 32;
+
+/// Options of `milepost demo`.
+#[derive(Args, Clone, Debug)]
+pub struct Options {
+    /// How many vehicles drive
+    #[arg(long, default_value_t = 5)]
+    vehicles: usize,
+    /// Only the last so many minutes of the trip, in simulated time [default: the whole trip]
+    #[arg(long, value_name = "M", value_parser = crate::positive)]
+    minutes: Option<f64>,
+    /// Which trips: the same number gives the same readings
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Take the network away for a while, halfway (the default)
+    #[arg(long, overrides_with = "no_outage")]
+    outage: bool,
+    /// Leave the network alone
+    #[arg(long)]
+    no_outage: bool,
+    /// Where spools and the lake go; the lake is D/lake
+    #[arg(long, value_name = "D", default_value = "milepost-data")]
+    data_dir: PathBuf,
+    /// One more vehicle, named after FILE, that replays this NMEA or NDJSON log, as fast as it goes;
+    /// may be given several times
+    #[arg(long, value_name = "FILE")]
+    replay: Vec<PathBuf>,
+    /// No transforms: every reading that is accepted reaches a table unchanged
+    #[arg(long)]
+    no_transforms: bool,
+    /// Print the summary as one JSON object on the last line of standard output
+    #[arg(long)]
+    json: bool,
+}
+
+/// How the driving ended.
+enum End {
+    /// Every vehicle has arrived.
+    Arrived,
+    /// Ctrl-C.
+    Interrupted,
+    /// Kafka's mock would soon have dropped something.
+    Full(tap::Full),
+}
+
+/// Runs the command.
+pub fn run(options: &Options) -> Result<Outcome, Failure> {
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    for path in &options.replay {
+        std::fs::File::open(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let summary = runtime.block_on(demo(options))?;
+    // rumqttd cannot be stopped: its threads end with the process.
+    runtime.shutdown_background();
+    if options.json {
+        println!("{}", serde_json::to_string(&summary)?);
+    }
+    Ok(match summary.verdict {
+        Verdict::Ok => Outcome::Good,
+        Verdict::Bad => Outcome::Bad,
+    })
+}
+
+async fn demo(options: &Options) -> Result<Summary, Failure> {
+    let since = Instant::now();
+    let marker = Marker::set(&options.data_dir)?;
+    let folder = std::fs::canonicalize(&options.data_dir)?;
+    let lake = folder.join("lake");
+    let plan = Plan {
+        vehicles: options.vehicles,
+        replays: options.replay.clone(),
+        minutes: options.minutes,
+        seed: options.seed,
+        speed: SPEED,
+        transforms: !options.no_transforms,
+    };
+    let vehicles = plan.vehicles + plan.replays.len();
+    let partitions = PARTITIONS.max(2 * vehicles).min(256) as i32;
+    let secret =
+        u128::from(milepost_agent::clock::entropy()) << 64 | u128::from(milepost_agent::clock::entropy());
+    let cloud = Cloud::start(&lake, vehicles + 64, partitions, secret).await?;
+    let network = Proxy::start(cloud.broker()).await?;
+    let fleet = match Fleet::start(&plan, &folder.join("vehicles"), network.address()).await {
+        Ok(fleet) => fleet,
+        Err(e) => {
+            // Nothing was sent: there is nothing in memory that could be missed.
+            cloud.stop(&[]).await?;
+            marker.clear()?;
+            return Err(e);
+        }
+    };
+    let mut show = Show::start(&fleet.look());
+    let end = drive(&plan, options.outage || !options.no_outage, &cloud, &network, &fleet, &mut show).await;
+    network.set_up(true);
+    match &end {
+        End::Arrived => show.say("All vehicles have arrived; what their spools hold is sent."),
+        End::Interrupted => {
+            show.say("Stopping: what the vehicles have read goes to the lake. Ctrl-C again kills.")
+        }
+        End::Full(full) => show.say(&full.to_string()),
+    }
+    tokio::spawn(async {
+        if tokio::signal::ctrl_c().await.is_ok() {
+            std::process::exit(130);
+        }
+    });
+    let stopped = fleet.stop().await;
+    let sizes = cloud.stop(&stopped.expected).await?;
+    show.end();
+    let report = audit::audit(Arc::new(Folder::open(&lake)?), &stopped.expected).await?;
+    marker.clear()?;
+    let summary = Summary::new(&report, sizes, &stopped, matches!(end, End::Full(_)), &lake, since.elapsed());
+    summary.print(&report, options.json);
+    Ok(summary)
+}
+
+/// Watches the vehicles drive.
+async fn drive(
+    plan: &Plan,
+    outage: bool,
+    cloud: &Cloud,
+    network: &Proxy,
+    fleet: &Fleet,
+    show: &mut Show,
+) -> End {
+    let since = Instant::now();
+    let expected = plan.duration();
+    let mut outage = outage.then(|| Outage::halfway(expected));
+    let mut arrived = std::pin::pin!(fleet.arrived());
+    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    loop {
+        tokio::select! {
+            () = &mut arrived => return End::Arrived,
+            _ = &mut interrupted => return End::Interrupted,
+            () = tokio::time::sleep(STEP) => {}
+        }
+        if let Err(full) = cloud.check() {
+            return End::Full(full);
+        }
+        if let Some(outage) = &mut outage {
+            outage.step(since.elapsed(), network, show);
+        }
+        let done = since.elapsed().as_secs_f64() / expected.as_secs_f64().max(0.001);
+        show.show(&State {
+            vehicles: &fleet.look(),
+            cloud: cloud.progress(),
+            done: done.min(1.0),
+            network: network.is_up(),
+        });
+    }
+}
+
+/// When the network goes and comes back.
+struct Outage {
+    from: Duration,
+    until: Duration,
+}
+
+impl Outage {
+    fn halfway(expected: Duration) -> Self {
+        let from = expected / 2;
+        Self { from, until: from + (expected / 6).clamp(OUTAGE.0, OUTAGE.1) }
+    }
+
+    fn step(&mut self, now: Duration, network: &Proxy, show: &Show) {
+        let up = !(self.from..self.until).contains(&now);
+        if up != network.is_up() {
+            network.set_up(up);
+            show.say(match up {
+                true => "The network is back: the spools drain.",
+                false => "The network goes away: the vehicles' spools fill.",
+            });
+        }
+    }
+}
+
+/// The path of a folder's Parquet files, for SQL.
+fn glob(lake: &Path, table: &str) -> String {
+    format!("{}/{table}/**/*.parquet", lake.display())
+}

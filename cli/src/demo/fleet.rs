@@ -1,0 +1,236 @@
+//! The vehicles of the demo: whole agents, each with its own spool on disk, in this process.
+
+use crate::Failure;
+use crate::audit::Promise;
+use milepost_agent::config::{Config, SourceConfig, TransformConfig};
+use milepost_agent::run::{Agent, AgentHandle, Report, Seams};
+use milepost_agent::source::simulate::{self, Trip, TripSettings};
+use milepost_agent::source::{self, replay};
+use milepost_agent::units::{Size, Span};
+use milepost_transform_host::{Engine, EngineSettings};
+use milepost_wire::{Stream, VehicleId};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The prebuilt transforms in the order of the chain: events need every fix, so they come first.
+const TRANSFORMS: [(&str, &[u8]); 3] = [
+    ("harsh_driving", include_bytes!("../../../transforms/prebuilt/harsh_driving.wasm")),
+    ("privacy_zones", include_bytes!("../../../transforms/prebuilt/privacy_zones.wasm")),
+    ("downsample", include_bytes!("../../../transforms/prebuilt/downsample.wasm")),
+];
+/// How long vehicles may take to hand over what their spools hold when the demo ends.
+pub(crate) const DRAIN: Duration = Duration::from_secs(60);
+const MIB: u64 = 1 << 20;
+
+/// What the fleet is.
+#[derive(Clone, Debug)]
+pub(crate) struct Plan {
+    /// Simulated vehicles.
+    pub vehicles: usize,
+    /// Logs that are replayed, a vehicle for each.
+    pub replays: Vec<PathBuf>,
+    /// Simulated minutes; none: until the destination.
+    pub minutes: Option<f64>,
+    pub seed: u64,
+    pub speed: f64,
+    pub transforms: bool,
+}
+
+/// The running fleet.
+pub(crate) struct Fleet {
+    agents: Vec<AgentHandle>,
+}
+
+/// A vehicle at a moment.
+#[derive(Clone, Debug)]
+pub(crate) struct Look {
+    pub vehicle: String,
+    /// Readings that its sources have made.
+    pub readings: u64,
+    /// Records that wait in its spool.
+    pub waiting: u64,
+    pub connected: bool,
+}
+
+impl Fleet {
+    /// Starts all vehicles, which connect to `broker`. Their spools live in `folder`.
+    pub(crate) async fn start(plan: &Plan, folder: &Path, broker: SocketAddr) -> Result<Self, Failure> {
+        let engine = match plan.transforms {
+            true => Some(tokio::task::spawn_blocking(|| Engine::new(&EngineSettings::default())).await??),
+            false => None,
+        };
+        let mut agents = Vec::new();
+        for (vehicle, settings) in plan.sources()? {
+            let mut config = config(&vehicle, &folder.join(vehicle.as_str()), broker);
+            config.source = vec![SourceConfig { name: settings.0, settings: settings.1 }];
+            if plan.transforms {
+                config.transform =
+                    TRANSFORMS.iter().map(|(name, component)| transform(name, component)).collect();
+            }
+            let seams = Seams { engine: engine.clone(), ..Seams::default() };
+            agents.push(Agent::start(config, seams).await.map_err(|e| format!("Vehicle {vehicle}: {e}"))?);
+        }
+        Ok(Self { agents })
+    }
+
+    /// Waits until every vehicle has come to the end of its trip or log.
+    pub(crate) async fn arrived(&self) {
+        for agent in &self.agents {
+            tokio::select! {
+                () = agent.sources_ended() => {}
+                _ = agent.ended() => {}
+            }
+        }
+    }
+
+    /// Each vehicle as it is now.
+    pub(crate) fn look(&self) -> Vec<Look> {
+        let look = |agent: &AgentHandle| {
+            let figures = agent.counters();
+            let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
+            Look {
+                vehicle: agent.vehicle().to_string(),
+                readings: figures.sources.iter().map(|(_, c)| load(&c.received)).sum(),
+                waiting: agent.status().map_or(0, |s| s.lanes.iter().map(|l| l.depth).sum()),
+                connected: figures.uplink.connected.load(std::sync::atomic::Ordering::Relaxed),
+            }
+        };
+        self.agents.iter().map(look).collect()
+    }
+
+    /// Stops all vehicles: each sends what its spool holds. Returns what must arrive, and how many
+    /// records could not be handed over.
+    pub(crate) async fn stop(self) -> Stopped {
+        let stop = |agent: AgentHandle| async {
+            let (vehicle, boot) = (agent.vehicle().to_string(), agent.boot().0);
+            (vehicle, boot, agent.stop(DRAIN).await)
+        };
+        let mut stopped = Stopped::default();
+        for (vehicle, boot, report) in futures::future::join_all(self.agents.into_iter().map(stop)).await {
+            stopped.add(&vehicle, boot, &report);
+        }
+        stopped
+    }
+}
+
+/// What the vehicles did.
+#[derive(Debug, Default)]
+pub(crate) struct Stopped {
+    pub expected: Vec<Promise>,
+    /// Records that are still in spools.
+    pub undelivered: u64,
+    /// Readings that were accepted, by stream.
+    pub accepted: BTreeMap<String, u64>,
+}
+
+impl Stopped {
+    fn add(&mut self, vehicle: &str, boot: u64, report: &Report) {
+        self.undelivered += report.undelivered;
+        for stream in report.status.iter().flat_map(|s| &s.streams) {
+            let (name, next) = (stream.stream.to_string(), stream.next_seq);
+            *self.accepted.entry(name.clone()).or_default() += next;
+            self.expected.push(Promise { vehicle: vehicle.to_owned(), boot, stream: name, next });
+        }
+    }
+}
+
+impl Plan {
+    /// How long the longest trip takes on the clock of whoever watches.
+    pub(crate) fn duration(&self) -> Duration {
+        let span = |n| {
+            let (settings, none) = (trip(self, n), Duration::ZERO);
+            // The drive alone, without what the sensors make of it.
+            let drive = TripSettings {
+                gps: Duration::from_secs(10),
+                vehicle: none,
+                camera: none,
+                weather: none,
+                emergency: none,
+                ..settings.trip()
+            };
+            let mut times = Trip::new(settings.seed, drive).map(|reading| reading.ts);
+            let first = times.next().unwrap_or(0);
+            times.last().unwrap_or(first) - first
+        };
+        let longest = (0..self.vehicles.min(3)).map(span).max().unwrap_or(0);
+        Duration::from_micros(longest.max(0) as u64).div_f64(self.speed)
+    }
+
+    /// Each vehicle's name, and its source's name and settings.
+    fn sources(&self) -> Result<Vec<(VehicleId, (String, source::Settings))>, Failure> {
+        let mut all = Vec::new();
+        for n in 0..self.vehicles {
+            let vehicle = VehicleId::new(format!("van-{:02}", n + 1))?;
+            all.push((vehicle, ("trip".to_owned(), source::Settings::Simulate(trip(self, n)))));
+        }
+        for path in &self.replays {
+            let vehicle = vehicle_of(path)?;
+            if all.iter().any(|(other, _)| *other == vehicle) {
+                return Err(
+                    format!("Two vehicles would be called {vehicle}: rename {}", path.display()).into()
+                );
+            }
+            all.push((vehicle, ("replay".to_owned(), replay(path))));
+        }
+        Ok(all)
+    }
+}
+
+/// The vehicle that replays a log: named after the file, without its ending.
+fn vehicle_of(path: &Path) -> Result<VehicleId, Failure> {
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let name: String = stem
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() || "._-".contains(c) { c } else { '-' })
+        .take(VehicleId::MAX_LEN)
+        .collect();
+    VehicleId::new(name).map_err(|e| format!("{}: {e}", path.display()).into())
+}
+
+fn config(vehicle: &VehicleId, folder: &Path, broker: SocketAddr) -> Config {
+    let mut config = Config::new(vehicle.clone(), folder);
+    config.uplink.url = format!("mqtt://{broker}");
+    // The network comes back within seconds here.
+    config.uplink.retry_min = Span(Duration::from_millis(200));
+    config.uplink.retry_max = Span(Duration::from_secs(1));
+    config.uplink.keep_alive = Span(Duration::from_secs(5));
+    config.spool.bytes_max = Size(256 * MIB);
+    config.health.interval = Span(Duration::from_secs(5));
+    config
+}
+
+fn transform(name: &str, component: &[u8]) -> TransformConfig {
+    TransformConfig {
+        name: name.to_owned(),
+        path: PathBuf::new(),
+        component: Some(Arc::from(component)),
+        streams: None,
+        on_failure: Default::default(),
+        params: BTreeMap::new(),
+        limits: Default::default(),
+    }
+}
+
+/// Everything that is set about the simulated trip of vehicle `n`.
+fn trip(plan: &Plan, n: usize) -> simulate::Settings {
+    simulate::Settings {
+        // Other vehicles of one demo and those of the next seed take other trips.
+        seed: plan.seed.wrapping_mul(1_000_003).wrapping_add(n as u64),
+        speed: plan.speed,
+        minutes: plan.minutes,
+        ..simulate::Settings::default()
+    }
+}
+
+/// A log, as fast as it goes. Lines of NDJSON that name no stream are fixes.
+fn replay(path: &Path) -> source::Settings {
+    source::Settings::Replay(replay::Settings {
+        path: path.to_owned(),
+        pace: replay::Pace::FlatOut,
+        not_before: None,
+        default_stream: Some(Stream::Gps),
+    })
+}

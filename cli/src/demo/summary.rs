@@ -1,0 +1,173 @@
+//! What the demo has to say at its end.
+
+use super::fleet::Stopped;
+use super::glob;
+use super::tap::Sizes;
+use crate::audit::{Report, Verdict};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+/// The summary: its JSON is what `--json` prints.
+#[derive(Debug, Serialize)]
+pub(crate) struct Summary {
+    /// The whole lake's tables, those of earlier runs included.
+    tables: BTreeMap<String, Table>,
+    /// What this run accepted and sent.
+    streams: BTreeMap<String, Stream>,
+    /// Readings that are in no table and in no gap.
+    lost: u64,
+    /// Rows that are there more than once.
+    duplicates: u64,
+    /// Readings that `gap_data` declares lost.
+    declared: u64,
+    /// Frames that are still in spools.
+    undelivered: u64,
+    pub verdict: Verdict,
+    /// Where the lake is.
+    lake: String,
+    seconds: f64,
+}
+
+#[derive(Debug, Serialize)]
+struct Table {
+    rows: u64,
+    files: u64,
+    bytes: u64,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct Stream {
+    /// Readings that the agents have numbered in this run.
+    accepted: u64,
+    /// Their frames.
+    payload_bytes: u64,
+    json_bytes: u64,
+    json_gzip_bytes: u64,
+    #[serde(skip)]
+    measured: u64,
+}
+
+impl Summary {
+    pub(crate) fn new(
+        report: &Report,
+        sizes: BTreeMap<String, Sizes>,
+        stopped: &Stopped,
+        cut_short: bool,
+        lake: &Path,
+        took: Duration,
+    ) -> Self {
+        let table = |t: &crate::audit::Table| Table { rows: t.rows, files: t.files, bytes: t.bytes };
+        let mut streams: BTreeMap<String, Stream> = BTreeMap::new();
+        for (name, accepted) in &stopped.accepted {
+            streams.entry(name.clone()).or_default().accepted = *accepted;
+        }
+        for (name, sizes) in sizes {
+            let stream = streams.entry(name).or_default();
+            stream.measured = sizes.readings;
+            stream.payload_bytes = sizes.payload_bytes;
+            stream.json_bytes = sizes.json_bytes;
+            stream.json_gzip_bytes = sizes.json_gzip_bytes;
+        }
+        let good = report.verdict == Verdict::Ok && !cut_short && stopped.undelivered == 0;
+        Self {
+            tables: report.tables.iter().map(|(name, t)| (name.clone(), table(t))).collect(),
+            streams,
+            lost: report.lost(),
+            duplicates: report.duplicates(),
+            declared: report.tables.values().map(|t| t.gaps_declared).sum(),
+            undelivered: stopped.undelivered,
+            verdict: if good { Verdict::Ok } else { Verdict::Bad },
+            lake: lake.display().to_string(),
+            seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
+        }
+    }
+
+    /// Prints the summary for people: to standard error where standard output is for a machine.
+    pub(crate) fn print(&self, report: &Report, json: bool) {
+        let text = self.text(report).unwrap_or_default();
+        match json {
+            true => eprint!("{text}"),
+            false => print!("{text}"),
+        }
+    }
+
+    fn text(&self, report: &Report) -> Result<String, std::fmt::Error> {
+        let mut out = String::new();
+        let o = &mut out;
+        writeln!(o, "\nIn the lake")?;
+        writeln!(o, "  {:16} {:>10} {:>7} {:>12}", "table", "rows", "files", "bytes")?;
+        for (name, t) in &self.tables {
+            writeln!(o, "  {name:16} {:>10} {:>7} {:>12}", t.rows, t.files, t.bytes)?;
+        }
+        writeln!(o, "\nOn the air, bytes a reading (whole frames, with header and checksum)")?;
+        writeln!(
+            o,
+            "  {:16} {:>10} {:>10} {:>10} {:>10} {:>12}",
+            "stream", "readings", "Milepost", "JSON", "JSON+gzip", "JSON ÷ ours"
+        )?;
+        for (name, s) in self.streams.iter().filter(|(_, s)| s.measured > 0) {
+            let each = |bytes: u64| bytes as f64 / s.measured as f64;
+            writeln!(
+                o,
+                "  {name:16} {:>10} {:>10.1} {:>10.1} {:>10.1} {:>11.1}×",
+                s.measured,
+                each(s.payload_bytes),
+                each(s.json_bytes),
+                each(s.json_gzip_bytes),
+                s.json_bytes as f64 / s.payload_bytes as f64,
+            )?;
+        }
+        writeln!(o, "\nThe audit, from the tables and the ledger alone")?;
+        for line in report.to_string().lines() {
+            writeln!(o, "  {line}")?;
+        }
+        if self.undelivered > 0 {
+            writeln!(
+                o,
+                "  {} frames are still in the vehicles' spools: the next demo in this folder sends them",
+                self.undelivered
+            )?;
+        }
+        writeln!(
+            o,
+            "\n{} lost, {} twice, verdict: {} ({:.0} s)",
+            self.lost, self.duplicates, self.verdict, self.seconds
+        )?;
+        self.sql(o)?;
+        Ok(out)
+    }
+
+    fn sql(&self, o: &mut String) -> std::fmt::Result {
+        let lake = Path::new(&self.lake);
+        writeln!(o, "\nThe tables are Parquet files in {}. In DuckDB:\n", self.lake)?;
+        let from = |table: &str| format!("read_parquet('{}', hive_partitioning=true)", glob(lake, table));
+        if self.tables.contains_key("gps_data") {
+            writeln!(
+                o,
+                "  SELECT vehicle_id, count(*) AS fixes, min(ts) AS first, max(ts) AS last,\n         \
+                 round(max(speed) * 3.6) AS top_km_h\n  FROM {}\n  GROUP BY vehicle_id ORDER BY vehicle_id;\n",
+                from("gps_data")
+            )?;
+        }
+        if self.tables.contains_key("harsh_event") {
+            writeln!(
+                o,
+                "  SELECT vehicle_id, ts, kind, round(g, 2) AS g, lat, lon, round(speed * 3.6) AS km_h\n  \
+                 FROM {}\n  ORDER BY g DESC LIMIT 10;\n",
+                from("harsh_event")
+            )?;
+        }
+        if self.tables.contains_key("weather_data") {
+            writeln!(
+                o,
+                "  SELECT dt, condition, count(*) AS readings, round(avg(temperature), 1) AS celsius\n  FROM {}\n  \
+                 GROUP BY ALL ORDER BY readings DESC;",
+                from("weather_data")
+            )?;
+        }
+        Ok(())
+    }
+}
