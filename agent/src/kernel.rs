@@ -22,7 +22,6 @@ pub(crate) fn clock_is_synchronised() -> bool {
 
 /// Ends a process and all of its children that stayed in its process group, which its caller made
 /// with the process as leader.
-#[allow(dead_code)]
 pub(crate) fn kill_group(leader: u32) {
     if let Ok(leader @ 2..) = i32::try_from(leader) {
         // SAFETY: `kill` takes two integers and touches no memory of ours; a negative process id

@@ -19,7 +19,8 @@ const MAX_REMEMBERED: usize = 64;
 pub struct Defaults {
     /// The stream of a line without one.
     pub stream: Option<Stream>,
-    /// The clock of a line with `ts` and without `clock`; [`Clock::None`] where this is none.
+    /// The clock of a line with `ts` and without `clock`. Where this is none: the host's, as far as it
+    /// is given, for a program on the same machine has no other.
     pub clock: Option<Clock>,
 }
 
@@ -103,7 +104,8 @@ impl Parser {
             Some(Json::String(text)) => parse_rfc3339(&text),
             Some(number) => number.as_i64(),
         };
-        Ok((ts.ok_or_else(|| bad("ts"))?, clock.or(self.defaults.clock).unwrap_or(Clock::None)))
+        let clock = clock.or(self.defaults.clock).or(now.map(|(_, clock)| clock));
+        Ok((ts.ok_or_else(|| bad("ts"))?, clock.unwrap_or(Clock::None)))
     }
 
     fn derived(&mut self, stream: StreamName, object: Map<String, Json>) -> Result<Derived, ParseError> {

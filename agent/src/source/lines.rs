@@ -1,7 +1,7 @@
 //! Cuts a stream of bytes into lines of a bounded length. A longer line is passed over and counted.
 
-/// The longest line: an image of 24 MiB as base64 fits.
-pub(super) const MAX_LINE: usize = 32 << 20;
+/// The longest line: the largest image that a frame carries, as base64, fits.
+pub(super) const MAX_LINE: usize = 8 << 20;
 
 /// The state of cutting.
 #[derive(Debug)]

@@ -10,10 +10,14 @@ pub mod supervise;
 
 mod lines;
 mod port;
+mod rows;
 
+pub mod exec;
 pub mod gpsd;
+pub mod link;
 pub mod nmea;
 pub mod replay;
+pub mod watch;
 
 pub mod simulate;
 
@@ -86,6 +90,14 @@ pub enum Settings {
     Nmea(nmea::Settings),
     /// gpsd.
     Gpsd(gpsd::Settings),
+    /// A Milepost board on a serial line.
+    Link(link::Settings),
+    /// A folder where a camera program drops JPEG files.
+    Watch(watch::Settings),
+    /// Another program, which prints readings.
+    Exec(exec::Settings),
+    /// Readings on the agent's own standard input.
+    Stdin(exec::StdinSettings),
 }
 
 impl Settings {
@@ -96,6 +108,10 @@ impl Settings {
             Self::Replay(settings) => Ok(replay::build(settings, context)),
             Self::Nmea(settings) => Ok(nmea::build(settings, context)),
             Self::Gpsd(settings) => Ok(gpsd::build(settings, context)),
+            Self::Link(settings) => Ok(link::build(settings, context)),
+            Self::Watch(settings) => Ok(watch::build(settings, context)),
+            Self::Exec(settings) => exec::build(settings, context),
+            Self::Stdin(settings) => Ok(exec::build_stdin(settings, context)),
         }
     }
 }

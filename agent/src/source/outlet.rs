@@ -158,14 +158,28 @@ impl Outlet {
     /// Hands over a reading if there is room, and counts it as overrun if not.
     pub fn offer(&self, reading: Reading) {
         let weight = weight(&reading);
-        let mut state = self.shared.lock();
+        let state = self.shared.lock();
         if state.deaf || state.queues[self.index].has_room(weight, self.limits) {
             return self.put(state, reading, weight);
         }
-        *state.queues[self.index].overruns.entry(reading.stream()).or_default() += 1;
         drop(state);
-        self.counters.received.fetch_add(1, Relaxed);
-        self.counters.overruns.fetch_add(1, Relaxed);
+        self.lost(reading.stream(), 1);
+    }
+
+    /// Declares readings lost on the way here, or that may be: they are counted as overrun.
+    pub fn lost(&self, stream: Stream, count: u64) {
+        let mut state = self.shared.lock();
+        if state.deaf || count == 0 {
+            return;
+        }
+        *state.queues[self.index].overruns.entry(stream).or_default() += count;
+        let wake = state.waiting;
+        drop(state);
+        self.counters.received.fetch_add(count, Relaxed);
+        self.counters.overruns.fetch_add(count, Relaxed);
+        if wake {
+            self.shared.filled.notify_one();
+        }
     }
 
     /// The source's counters.

@@ -85,7 +85,7 @@ async fn watch(address: &str) -> Vec<Reading> {
     let context = Context { clock: Arc::new(FakeClock::at(HOST.0)) };
     let error =
         build(&settings(address), &context).run(&outlet, &CancellationToken::new()).await.unwrap_err();
-    println!("ended with: {error}");
+    assert!(matches!(error, SourceError::Closed(_) | SourceError::Io { .. }), "{error}");
     drop(outlet);
     let mut readings = Vec::new();
     while let Next::Delivery(d) = deliveries.next(Duration::from_secs(1)) {
@@ -138,8 +138,8 @@ impl Gpsfake {
         use std::os::unix::process::CommandExt;
         let path = format!("/usr/sbin:{}", std::env::var("PATH").unwrap_or_default());
         let mut command = Command::new("gpsfake");
-        // -1: the log once; -S: leave out the sockets of a real gpsd; -n: read without a client, -W: wait for the client first.
-        command.args(["-1", "-q", "-c", "0.01", "-P", &port.to_string()]).arg(log);
+        // The log once, by TCP: gpsd empties a serial line that it opens, and with it the first epochs.
+        command.args(["-1", "-q", "-t", "-c", "0.005", "-P", &port.to_string()]).arg(log);
         command
             .env("PATH", path)
             .stdin(Stdio::null())
@@ -166,9 +166,46 @@ async fn real_gpsd_gives_what_gpsd_read() {
     let log = logs.iter().find(|p| p.ends_with("ublox-neo-m9n-nmea.log")).expect("the log of a u-blox 9");
     let said =
         oracle::epochs(&String::from_utf8_lossy(&std::fs::read(log.with_extension("log.chk")).unwrap()));
+    // A port that nobody holds, and so close to free as one can ask for.
     let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = free.local_addr().unwrap().port();
     drop(free);
-    let _gpsfake = Gpsfake::start(log, port);
-    println!("{} epochs", said.len());
+    let gpsfake = Gpsfake::start(log, port);
+    // gpsfake feeds its log to gpsd once a client has come, so the first to connect must be the source:
+    // it tries until gpsd is there, as under a supervisor.
+    let (intake, mut deliveries) = channel(QueueLimits::default());
+    let outlet = intake.outlet("gpsd", Arc::<SourceCounters>::default());
+    let expected = said.len();
+    let collect = tokio::task::spawn_blocking(move || {
+        let mut readings = Vec::new();
+        while readings.len() < expected {
+            match deliveries.next(Duration::from_secs(60)) {
+                Next::Delivery(d) => readings.extend(d.readings),
+                _ => break,
+            }
+        }
+        readings
+    });
+    let settings: Settings =
+        toml::from_str(&format!("address = \"127.0.0.1:{port}\"\npause = \"3s\"")).unwrap();
+    let mut source = build(&settings, &Context { clock: Arc::new(FakeClock::at(HOST.0)) });
+    let stop = CancellationToken::new();
+    let keep_trying = async {
+        loop {
+            let ended = source.run(&outlet, &stop).await;
+            println!("{}", ended.unwrap_err());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    let readings = tokio::select! {
+        () = keep_trying => unreachable!("it tries for ever"),
+        readings = collect => readings.unwrap(),
+    };
+    drop(gpsfake);
+    let result = oracle::compare(&said, &readings);
+    println!(
+        "gpsd: {} epochs, {} readings, {} without speed",
+        result.epochs, result.readings, result.no_speed
+    );
+    assert_eq!(result, oracle::Agreement { epochs: expected, readings: expected, ..Default::default() });
 }

@@ -3,11 +3,11 @@
 //!
 //! Time stamps stay as recorded. The end of the file is the end of the source.
 
-use super::lines::{Lines, MAX_LINE};
 use super::nmea::{Day, Feed};
+use super::rows::Rows;
 use super::{Context, Outlet, Run, Source, SourceError};
 use crate::clock::Clock;
-use crate::ndjson::{Defaults, Parser};
+use crate::ndjson::Defaults;
 use milepost_wire::{Clock as Trust, Reading, Stream};
 use serde::{Deserialize, Deserializer};
 use std::path::PathBuf;
@@ -159,7 +159,7 @@ enum Format {
     /// Nothing but blanks has come yet.
     Unknown,
     Nmea(Box<Feed>),
-    Ndjson(Lines, Parser),
+    Ndjson(Box<Rows>),
 }
 
 type Host = (i64, Trust);
@@ -178,47 +178,29 @@ impl Format {
             let Some(first) = bytes.trim_ascii_start().first() else { return };
             *self = if *first == b'{' {
                 let defaults = Defaults { stream: settings.default_stream.clone(), clock: Some(Trust::Gps) };
-                Self::Ndjson(Lines::new(MAX_LINE), Parser::new(defaults))
+                Self::Ndjson(Box::new(Rows::new(defaults)))
             } else {
                 Self::Nmea(Box::new(Feed::new(settings.not_before)))
             };
         }
         match self {
             Self::Unknown => {}
-            Self::Nmea(feed) => feed.push(bytes, host, ready),
-            Self::Ndjson(lines, parser) => lines.push(bytes, |line| parse(parser, line, outlet, ready)),
+            Self::Nmea(feed) => {
+                feed.push(bytes, host, ready);
+                feed.count(outlet.counters());
+            }
+            Self::Ndjson(rows) => rows.push(bytes, None, outlet.counters(), ready),
         }
-        self.count(outlet);
     }
 
     fn end(&mut self, host: Host, outlet: &Outlet, ready: &mut Vec<Reading>) {
         match self {
             Self::Unknown => {}
-            Self::Nmea(feed) => feed.end(host, ready),
-            Self::Ndjson(lines, parser) => lines.end(|line| parse(parser, line, outlet, ready)),
-        }
-        self.count(outlet);
-    }
-
-    fn count(&mut self, outlet: &Outlet) {
-        match self {
-            Self::Unknown => {}
-            Self::Nmea(feed) => feed.count(outlet.counters()),
-            Self::Ndjson(lines, _) => outlet.counters().error("line_too_long", lines.take_too_long()),
-        }
-    }
-}
-
-fn parse(parser: &mut Parser, line: &[u8], outlet: &Outlet, ready: &mut Vec<Reading>) {
-    let parsed = match std::str::from_utf8(line) {
-        Ok(line) => parser.parse(line, None).map_err(|e| e.to_string()),
-        Err(_) => Err("The line is not UTF-8".into()),
-    };
-    match parsed {
-        Ok(reading) => ready.push(reading),
-        Err(error) => {
-            tracing::debug!(%error, "A line of the log was refused");
-            outlet.counters().error("refused_line", 1);
+            Self::Nmea(feed) => {
+                feed.end(host, ready);
+                feed.count(outlet.counters());
+            }
+            Self::Ndjson(rows) => rows.end(None, outlet.counters(), ready),
         }
     }
 }

@@ -1,0 +1,174 @@
+//! Any other sensor: a program that prints readings as lines of JSON (see [`crate::ndjson`]), or
+//! whatever writes such lines to the agent's own standard input.
+//!
+//! A program that prints faster than the pipeline takes is held up by its pipe; nothing is dropped.
+
+use super::lines::Lines;
+use super::rows::Rows;
+use super::{Context, Outlet, Run, Source, SourceError};
+use crate::clock::Clock;
+use crate::kernel;
+use crate::ndjson::Defaults;
+use milepost_wire::Stream;
+use serde::Deserialize;
+use std::process::Stdio;
+use std::sync::Arc;
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+use tokio_util::sync::CancellationToken;
+
+/// A program.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// The program and its arguments. No shell is between.
+    pub command: Vec<String>,
+    /// The stream of lines that name none.
+    #[serde(default, deserialize_with = "super::replay::stream")]
+    pub default_stream: Option<Stream>,
+    /// When to start it again.
+    #[serde(default)]
+    pub restart: Restart,
+}
+
+/// When a program that has ended is started again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Restart {
+    /// Unless it ended with status 0.
+    #[default]
+    OnFailure,
+    /// Whatever its status.
+    Always,
+}
+
+/// The agent's standard input.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StdinSettings {
+    /// The stream of lines that name none.
+    #[serde(default, deserialize_with = "super::replay::stream")]
+    pub default_stream: Option<Stream>,
+}
+
+/// The longest line of a program's complaints that goes to the log.
+const MAX_COMPLAINT: usize = 4096;
+
+/// Makes the source of a program.
+pub fn build(settings: &Settings, context: &Context) -> Result<Box<dyn Source>, SourceError> {
+    if settings.command.is_empty() {
+        return Err(SourceError::Unusable("The command is empty: name a program".into()));
+    }
+    Ok(Box::new(Program { settings: settings.clone(), clock: Arc::clone(&context.clock) }))
+}
+
+/// Makes the source of standard input.
+pub fn build_stdin(settings: &StdinSettings, context: &Context) -> Box<dyn Source> {
+    Box::new(Stdin { rows: rows(&settings.default_stream), clock: Arc::clone(&context.clock) })
+}
+
+fn rows(default_stream: &Option<Stream>) -> Rows {
+    Rows::new(Defaults { stream: default_stream.clone(), clock: None })
+}
+
+struct Program {
+    settings: Settings,
+    clock: Arc<dyn Clock>,
+}
+
+impl Source for Program {
+    fn run<'a>(&'a mut self, outlet: &'a Outlet, _stop: &'a CancellationToken) -> Run<'a> {
+        Box::pin(self.listen(outlet))
+    }
+}
+
+/// A program in a process group of its own, ended with all of its children when this is dropped.
+struct Group(Child);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // Once the program has been waited for, its number may belong to somebody else.
+        if let Some(leader) = self.0.id() {
+            kernel::kill_group(leader);
+        }
+    }
+}
+
+impl Program {
+    async fn listen(&mut self, outlet: &Outlet) -> Result<(), SourceError> {
+        let name = &self.settings.command[0];
+        let mut command = Command::new(name);
+        command.args(&self.settings.command[1..]).process_group(0);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut group = Group(command.spawn().map_err(SourceError::io(format!("Cannot start {name}")))?);
+        let (stdout, stderr) = (group.0.stdout.take(), group.0.stderr.take());
+        let mut rows = rows(&self.settings.default_stream);
+        let read = async {
+            match stdout {
+                Some(stdout) => deliver(stdout, &mut rows, &*self.clock, outlet).await,
+                None => Ok(()),
+            }
+        };
+        let (read, ()) = tokio::join!(read, log(stderr, name));
+        read.map_err(SourceError::io(format!("Cannot read from {name}")))?;
+        let status = group.0.wait().await.map_err(SourceError::io(format!("Cannot wait for {name}")))?;
+        match self.settings.restart {
+            Restart::OnFailure if status.success() => Ok(()),
+            _ => Err(SourceError::Unusable(format!("{name} has ended with {status}"))),
+        }
+    }
+}
+
+struct Stdin {
+    rows: Rows,
+    clock: Arc<dyn Clock>,
+}
+
+impl Source for Stdin {
+    fn run<'a>(&'a mut self, outlet: &'a Outlet, _stop: &'a CancellationToken) -> Run<'a> {
+        Box::pin(async {
+            let read = deliver(tokio::io::stdin(), &mut self.rows, &*self.clock, outlet).await;
+            read.map_err(SourceError::io("Cannot read standard input"))
+        })
+    }
+}
+
+/// Delivers what comes until its end.
+async fn deliver(
+    mut from: impl AsyncRead + Unpin,
+    rows: &mut Rows,
+    clock: &dyn Clock,
+    outlet: &Outlet,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 16 << 10];
+    loop {
+        let n = from.read(&mut buffer).await?;
+        let now = Some((clock.wall_us(), clock.trust()));
+        let mut ready = Vec::new();
+        match n {
+            0 => rows.end(now, outlet.counters(), &mut ready),
+            n => rows.push(&buffer[..n], now, outlet.counters(), &mut ready),
+        }
+        for reading in ready {
+            outlet.send(reading).await;
+        }
+        if n == 0 {
+            return Ok(());
+        }
+    }
+}
+
+/// Puts a program's complaints into the log, line by line.
+async fn log(from: Option<impl AsyncRead + Unpin>, name: &str) {
+    let Some(mut from) = from else { return };
+    let mut lines = Lines::new(MAX_COMPLAINT);
+    let mut buffer = vec![0; MAX_COMPLAINT];
+    let tell = |line: &[u8]| tracing::warn!(program = name, "{}", String::from_utf8_lossy(line));
+    while let Ok(n @ 1..) = from.read(&mut buffer).await {
+        lines.push(&buffer[..n], tell);
+    }
+    lines.end(tell);
+}
+
+#[cfg(test)]
+mod tests;
