@@ -11,12 +11,13 @@ use crate::ledger::{
     self, BadObject, Chain, Claim, Images, Manifest, Planned, STATE_EVERY, Seen, Shape, Written,
 };
 use crate::log::{Log, LogError};
-use crate::parquet_file::{WriteError, look_into};
+use crate::parquet_file::{WriteError, empty, look_into};
 use crate::status::Board;
 use crate::store::{Put, Store, StoreError};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use milepost_wire::Stream;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -24,7 +25,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 /// Objects of one claim that are put at a time.
 const PUTS: usize = 8;
 /// Pauses between attempts: the first, doubled up to the last.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
 /// Why a step did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +79,8 @@ pub struct Context {
     pub(crate) by: String,
     /// The wall clock, ms since 1970, for people who read the ledger.
     pub(crate) now_ms: fn() -> i64,
+    /// Pauses between attempts: the first, doubled up to the last.
+    pub(crate) pauses: (Duration, Duration),
 }
 
 /// One partition's side of the protocol. See the module's documentation.
@@ -119,12 +122,11 @@ impl Committer {
     /// which offset comes next. Tries until it succeeds.
     pub async fn recover(&mut self) -> i64 {
         loop {
-            let mut pause = Pause::default();
-            match self.drive(Event::Start, &mut pause).await {
+            match self.drive(Event::Start).await {
                 Ok(next) => return next,
                 Err(e) => {
                     self.context.board.failed(&format!("{}: {e}", self.name()));
-                    tokio::time::sleep(PAUSE.1).await;
+                    tokio::time::sleep(self.context.pauses.1).await;
                 }
             }
         }
@@ -168,12 +170,14 @@ impl Committer {
             at_ms: (self.context.now_ms)(),
         });
         self.built = Some(built);
-        self.drive(Event::Cut(last), &mut Pause::default()).await
+        self.drive(Event::Cut(last)).await
     }
 
     /// Steps the machine until it waits for records, or, with a claim of its own at hand, until it finds
     /// that it was overtaken (-1).
-    async fn drive(&mut self, event: Event, pause: &mut Pause) -> Result<i64, CommitError> {
+    async fn drive(&mut self, event: Event) -> Result<i64, CommitError> {
+        let (shortest, longest) = self.context.pauses;
+        let mut pause = shortest;
         let mut permit: Option<OwnedSemaphorePermit> = None;
         let cutting = matches!(event, Event::Cut(_));
         let mut effect = self.machine.step(event)?;
@@ -192,13 +196,14 @@ impl Committer {
             }
             match self.perform(effect).await {
                 Ok(event) => {
-                    *pause = Pause::default();
+                    pause = shortest;
                     effect = self.machine.step(event)?;
                 }
                 Err(e @ (CommitError::TopicReplaced { .. } | CommitError::Protocol(_))) => return Err(e),
                 Err(e) => {
                     self.context.board.failed(&format!("{}: {e}", self.name()));
-                    pause.wait().await;
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(longest);
                 }
             }
         }
@@ -362,12 +367,11 @@ impl Committer {
             files.push(put_file(store, file).boxed());
         }
         let mut put: Vec<(Written, Vec<Seen>)> = stream::iter(files).buffered(PUTS).try_collect().await?;
-        // Records that Kafka has deleted since the claim was made may be in files already.
+        // Records that Kafka has deleted since the claim was made may be in files already, or be on
+        // their way: a file without rows takes their place, and whoever was first is right.
         for planned in &claim.files {
             if !built.files.iter().any(|f| f.key == planned.key) {
-                if let Some(body) = store.get(&planned.key).await? {
-                    put.push(adopt(&planned.key, body)?);
-                }
+                put.push(put_file(store, &empty_file(&planned.key, &claim.shape)?).await?);
             }
         }
         put.sort_by(|a, b| a.0.key.cmp(&b.0.key));
@@ -486,28 +490,24 @@ async fn put_file(store: &dyn Store, file: &BuiltFile) -> Result<(Written, Vec<S
 
 /// What a file holds that somebody else has put for this claim.
 fn adopt(key: &str, body: Bytes) -> Result<(Written, Vec<Seen>), CommitError> {
-    let (table, rest) = key.split_once("/dt=").unwrap_or_default();
-    let dt = rest.split('/').next().unwrap_or_default();
+    let (table, dt) = table_and_date(key);
     let (bytes, sha256) = (body.len() as u64, sha256(&body));
     let (rows, seen) = look_into(body, table)?;
     let written = Written { key: key.into(), table: table.into(), dt: dt.into(), rows, bytes, sha256 };
     Ok((written, seen))
 }
 
-/// Growing pauses between attempts.
-struct Pause(Duration);
-
-impl Default for Pause {
-    fn default() -> Self {
-        Self(PAUSE.0)
-    }
+/// A file without rows for a key that a claim announces.
+fn empty_file(key: &str, shape: &Shape) -> Result<BuiltFile, CommitError> {
+    let (table, dt) = table_and_date(key);
+    let stream: Stream = table.parse().map_err(|_| WriteError(format!("{key} is in no table")))?;
+    let body = empty(&stream, shape)?.into();
+    Ok(BuiltFile { key: key.into(), table: table.into(), dt: dt.into(), rows: 0, body, seen: Vec::new() })
 }
 
-impl Pause {
-    async fn wait(&mut self) {
-        tokio::time::sleep(self.0).await;
-        self.0 = (self.0 * 2).min(PAUSE.1);
-    }
+fn table_and_date(key: &str) -> (&str, &str) {
+    let (table, rest) = key.split_once("/dt=").unwrap_or_default();
+    (table, rest.split('/').next().unwrap_or_default())
 }
 
 #[cfg(test)]

@@ -109,6 +109,9 @@ pub(crate) fn record(message: &BorrowedMessage<'_>) -> Record {
     }
 }
 
+/// Per topic its id, or why there is none.
+type TopicIds = HashMap<String, Result<String, String>>;
+
 /// The log of a real Kafka.
 pub(crate) struct KafkaLog {
     config: ClientConfig,
@@ -116,7 +119,7 @@ pub(crate) struct KafkaLog {
     asker: Arc<BaseConsumer>,
     topics: Vec<String>,
     /// When the newest answer was asked for, and what it was.
-    ids: tokio::sync::Mutex<Option<(Instant, HashMap<String, Result<String, String>>)>>,
+    ids: tokio::sync::Mutex<Option<(Instant, TopicIds)>>,
 }
 
 impl KafkaLog {
@@ -231,10 +234,7 @@ pub(crate) fn known_end<C: ConsumerContext>(
 
 /// Asks for the ids of topics, through librdkafka's C interface, since the Rust one does not have it.
 /// The inner error is of one topic. Where a broker is too old to have ids, they are all zeros.
-fn describe(
-    asker: &BaseConsumer,
-    topics: &[String],
-) -> Result<HashMap<String, Result<String, String>>, String> {
+fn describe(asker: &BaseConsumer, topics: &[String]) -> Result<TopicIds, String> {
     // Any broker can answer; librdkafka would wait for the controller, which it may not be connected to
     // and which its mock cluster does not have.
     let metadata = asker.fetch_metadata(topics.first().map(String::as_str), ANSWER);
@@ -273,10 +273,7 @@ fn describe(
 ///
 /// # Safety
 /// `event` is null or a live event of librdkafka.
-unsafe fn read_answer(
-    event: *mut rd::rd_kafka_event_t,
-    ids: &mut HashMap<String, Result<String, String>>,
-) -> Result<(), String> {
+unsafe fn read_answer(event: *mut rd::rd_kafka_event_t, ids: &mut TopicIds) -> Result<(), String> {
     // SAFETY: as promised by the caller; all pointers below belong to the event.
     unsafe {
         if event.is_null() {

@@ -10,7 +10,7 @@ use arrow_array::types::Int64Type;
 use arrow_cast::cast;
 use arrow_schema::{ArrowError, DataType, SchemaRef};
 use bytes::Bytes;
-use milepost_wire::Batch;
+use milepost_wire::{Batch, Stream};
 use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
@@ -111,6 +111,12 @@ fn properties(shape: &Shape) -> WriterProperties {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(name), false);
     }
     builder.build()
+}
+
+/// A file of a stream's table without rows.
+pub fn empty(stream: &Stream, shape: &Shape) -> Result<Vec<u8>, WriteError> {
+    let file = ParquetFile::new(TableRows::new(stream), stream.columns().is_some(), shape);
+    Ok(file.finish()?.1)
 }
 
 /// The rows of a file, and which they are, as the file itself tells. `stream` is its table's.

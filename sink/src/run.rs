@@ -6,7 +6,7 @@
 //! write needs no care here.
 
 use crate::buffer::Limits;
-use crate::commit::Context;
+use crate::commit::{Context, PAUSES};
 use crate::kafka::{Change, KafkaLog, Membership, consumer_config, known_end, record};
 use crate::ledger::Shape;
 use crate::partition::{Partition, Phase, Report, Said};
@@ -20,7 +20,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tokio::runtime::Handle;
@@ -90,6 +90,7 @@ impl Sink {
             },
             by: name(),
             now_ms: wall_ms,
+            pauses: PAUSES,
             store,
         };
         let (said, heard) = channel();
@@ -160,19 +161,18 @@ impl Drop for Sink {
     }
 }
 
+/// The wall clock, for the people who read the ledger: nothing is decided by it.
+#[expect(clippy::disallowed_methods, reason = "this is where the sink's clock enters")]
 fn wall_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
 /// Says which sink wrote an object of the ledger, one start from the next.
 fn name() -> String {
+    static STARTS: AtomicU64 = AtomicU64::new(0);
     let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    format!(
-        "{}-{}-{:x}",
-        host.trim(),
-        std::process::id(),
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_nanos())
-    )
+    let start = STARTS.fetch_add(1, Ordering::Relaxed);
+    format!("{}-{}-{}-{start}", host.trim(), std::process::id(), wall_ms())
 }
 
 /// The thread that reads.
@@ -441,10 +441,10 @@ impl Driver {
                 }
             }
         }
-        if list.count() > 0 {
-            if let Err(e) = self.consumer.commit(&list, CommitMode::Sync) {
-                tracing::debug!("Committing the last offsets: {e}");
-            }
+        if list.count() > 0
+            && let Err(e) = self.consumer.commit(&list, CommitMode::Sync)
+        {
+            tracing::debug!("Committing the last offsets: {e}");
         }
         self.context.board.edit().buffered_bytes = 0;
         Ok(())

@@ -140,9 +140,16 @@ impl TableRows {
         self.seq.len()
     }
 
+    /// Whether no row waits.
+    pub fn is_empty(&self) -> bool {
+        self.seq.is_empty()
+    }
+
     /// Appends some rows of a frame. `image_uri` makes an image's URI of its row.
     pub fn append(&mut self, batch: &Batch, rows: Range<usize>, image_uri: &dyn Fn(usize) -> Option<String>) {
         let (before, count) = (self.len(), rows.len());
+        // Before the rows are counted, since a new column begins with nulls for those that are there.
+        let targets: Vec<Target> = batch.rows.columns.iter().map(|c| self.target(&c.spec)).collect();
         self.vehicle.push(batch.vehicle.as_str(), count);
         self.boot.push(&batch.boot.to_string(), count);
         let lineage: Vec<String> = batch.lineage.iter().map(ToString::to_string).collect();
@@ -153,8 +160,7 @@ impl TableRows {
         let first = batch.first_seq as i64;
         self.seq.extend(rows.clone().map(|i| first + i as i64));
         self.ts_us.extend_from_slice(&batch.rows.ts[rows.clone()]);
-        for column in &batch.rows.columns {
-            let target = self.target(&column.spec);
+        for (column, target) in batch.rows.columns.iter().zip(targets) {
             let cells = &mut self.columns[target.column];
             match (&column.values, batch.stream == Stream::Camera) {
                 (Values::Bytes(_), true) => cells.append_texts(rows.clone().map(image_uri)),

@@ -1,1 +1,354 @@
+//! Real committers on a store that fails, loses answers and lets its caller die, and on a log whose
+//! start moves. What is checked is the lake: each row once, and a ledger that accounts for it.
 
+use super::*;
+use async_trait::async_trait;
+use milepost_wire::reading::Gps;
+use milepost_wire::{Batch, Body, BootId, Clock, Reading, VehicleId, frame};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+
+use crate::store::Object;
+
+const ROWS: u64 = 3;
+const START_US: i64 = 1_795_392_000_000_000;
+
+/// Numbers that follow from a seed.
+struct Rng(AtomicU64);
+
+impl Rng {
+    fn below(&self, n: u64) -> u64 {
+        let step =
+            |x: u64| Some(x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407));
+        let x = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, step).unwrap_or_default();
+        (x >> 33) % n
+    }
+}
+
+type Objects = Arc<Mutex<BTreeMap<String, Bytes>>>;
+
+/// A store in memory for one owner: of `one_in` operations one goes wrong, in one of four ways.
+struct Faulty {
+    objects: Objects,
+    rng: Arc<Rng>,
+    one_in: u64,
+    /// Whether a conditional put overwrites, as a store that does not know the condition would.
+    careless: bool,
+}
+
+impl Faulty {
+    /// Performs an operation, with a fault before or after it.
+    async fn with<T>(
+        &self,
+        key: &str,
+        operation: impl FnOnce(&mut BTreeMap<String, Bytes>) -> T,
+    ) -> Result<T, StoreError> {
+        for _ in 0..self.rng.below(4) {
+            tokio::task::yield_now().await;
+        }
+        let failed = || StoreError::Transient { key: key.into(), what: "a test", why: "planned".into() };
+        let fault = match self.rng.below(self.one_in) {
+            0 => 1 + self.rng.below(4),
+            _ => 0,
+        };
+        match fault {
+            1 => return Err(failed()),
+            // Dies before the effect: whoever waits is dropped by the test.
+            2 => std::future::pending::<()>().await,
+            _ => {}
+        }
+        let done = operation(&mut self.objects.lock().unwrap());
+        match fault {
+            3 => Err(failed()),
+            4 => std::future::pending().await,
+            _ => Ok(done),
+        }
+    }
+}
+
+#[async_trait]
+impl Store for Faulty {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.with(key, |objects| objects.get(key).cloned()).await
+    }
+    async fn get_range(&self, key: &str, range: std::ops::Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        self.with(key, |o| {
+            o.get(key).map(|b| b.slice(range.start as usize..(range.end as usize).min(b.len())))
+        })
+        .await
+    }
+    async fn head(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        self.with(key, |objects| objects.get(key).map(|b| b.len() as u64)).await
+    }
+    async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
+        self.with(key, |objects| drop(objects.insert(key.into(), body))).await
+    }
+    async fn put_if_absent(&self, key: &str, body: Bytes) -> Result<Put, StoreError> {
+        let put = |objects: &mut BTreeMap<String, Bytes>| match objects.contains_key(key) && !self.careless {
+            true => Put::Exists,
+            false => {
+                objects.insert(key.into(), body);
+                Put::Created
+            }
+        };
+        self.with(key, put).await
+    }
+    async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Vec<Object>, StoreError> {
+        let list = |objects: &mut BTreeMap<String, Bytes>| {
+            let wanted = |k: &&String| k.starts_with(prefix) && after.is_none_or(|a| k.as_str() > a);
+            let keys = objects.keys().filter(wanted).take(max);
+            keys.map(|k| Object { key: k.clone(), size: objects[k].len() as u64 }).collect()
+        };
+        self.with(prefix, list).await
+    }
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.with(key, |objects| drop(objects.remove(key))).await
+    }
+    fn uri(&self, key: &str) -> String {
+        format!("mem:{key}")
+    }
+}
+
+/// A log whose start moves.
+struct FakeLog {
+    records: Vec<Record>,
+    start: AtomicI64,
+}
+
+impl FakeLog {
+    fn range(&self, range: Range) -> Vec<Record> {
+        let first = range.first.max(self.start.load(Ordering::Relaxed));
+        self.records.iter().filter(|r| (first..=range.last).contains(&r.offset)).cloned().collect()
+    }
+}
+
+#[async_trait]
+impl Log for FakeLog {
+    async fn topic_id(&self, _: &str) -> Result<String, LogError> {
+        Ok("ab".repeat(16))
+    }
+    async fn read(&self, _: &str, _: i32, range: Range) -> Result<Vec<Record>, LogError> {
+        Ok(self.range(range))
+    }
+}
+
+fn chain() -> Chain {
+    Chain { topic: "gps_data".into(), topic_id: "ab".repeat(16), partition: 0 }
+}
+
+/// The frame of `ROWS` fixes that begins with this number; the days change now and then.
+fn gps(first_seq: u64) -> Bytes {
+    let columns = Stream::Gps.columns().unwrap();
+    let vehicle = VehicleId::new("v").unwrap();
+    let mut batch = Batch::new(vehicle, BootId(7), Stream::Gps, columns, first_seq, Vec::new());
+    for seq in first_seq..first_seq + ROWS {
+        let body = Gps {
+            lat_e7: seq as i32,
+            lon_e7: 0,
+            altitude_cm: None,
+            speed_mm_s: None,
+            heading_cdeg: None,
+            fix: 1,
+            satellites: None,
+            hdop_e2: None,
+        };
+        let ts = START_US + (seq as i64 / 10) * 86_400_000_000;
+        batch.push(&Reading { ts, clock: Clock::Gps, body: Body::Gps(body) }).unwrap();
+    }
+    frame::encode(&batch).unwrap().into()
+}
+
+/// A log of frames, some of which come again.
+fn log(rng: &Rng, length: i64) -> FakeLog {
+    let mut next = 0;
+    let mut record = |offset| {
+        let again = next > 0 && rng.below(4) == 0;
+        let first = if again { rng.below(next) } else { next };
+        next += if again { 0 } else { ROWS };
+        Record { offset, at_ms: START_US / 1000 + 86_400_000 * 60, value: gps(first.min(next - ROWS)) }
+    };
+    FakeLog { records: (0..length).map(&mut record).collect(), start: AtomicI64::new(0) }
+}
+
+struct Setup {
+    objects: Objects,
+    log: Arc<FakeLog>,
+    rng: Arc<Rng>,
+    one_in: u64,
+    careless: bool,
+}
+
+impl Setup {
+    fn new(seed: u64, length: i64, one_in: u64) -> Self {
+        let rng = Arc::new(Rng(AtomicU64::new(seed)));
+        let log = Arc::new(log(&rng, length));
+        Self { objects: Objects::default(), log, rng, one_in, careless: false }
+    }
+
+    fn store(&self) -> Faulty {
+        let (objects, rng) = (self.objects.clone(), self.rng.clone());
+        Faulty { objects, rng, one_in: self.one_in, careless: self.careless }
+    }
+
+    fn context(&self, by: &str) -> Context {
+        Context {
+            store: Arc::new(self.store()),
+            log: self.log.clone(),
+            board: Board::default(),
+            writers: Arc::new(Semaphore::new(2)),
+            shape: Shape { frame_max: 1, row_group_rows: 1000, zstd_level: 1, images: "mem:".into() },
+            by: by.into(),
+            now_ms: || 0,
+            pauses: (Duration::from_micros(10), Duration::from_micros(50)),
+        }
+    }
+
+    /// One owner from start to the end of the log.
+    async fn own(&self, by: &str, retention: bool) {
+        let end = self.log.records.len() as i64;
+        let mut committer = Committer::new(self.context(by), chain());
+        let mut next = committer.recover().await;
+        while next < end {
+            let last = next + self.rng.below((end - next).min(5) as u64) as i64;
+            let records = self.log.range(Range { first: next, last });
+            if retention && self.rng.below(3) == 0 {
+                let start = (next + self.rng.below(4) as i64).min(end - 1);
+                self.log.start.fetch_max(start, Ordering::Relaxed);
+            }
+            next = match committer.write(last, records).await {
+                Outcome::Committed(next) => next,
+                Outcome::StartOver => {
+                    committer = Committer::new(self.context(by), chain());
+                    committer.recover().await
+                }
+            };
+        }
+    }
+
+    /// An owner that dies and comes back until it reaches the end.
+    async fn keep_owning(&self, by: &str, retention: bool) {
+        let patience = Duration::from_millis(60);
+        while tokio::time::timeout(patience, self.own(by, retention)).await.is_err() {}
+    }
+
+    fn manifests(&self) -> Vec<Manifest> {
+        let objects = self.objects.lock().unwrap();
+        let of =
+            |(k, b): (&String, &Bytes)| k.contains("/manifests/").then(|| serde_json::from_slice(b).unwrap());
+        let mut manifests: Vec<Manifest> = objects.iter().filter_map(of).collect();
+        manifests.sort_by_key(|m| m.first);
+        manifests
+    }
+
+    /// Each row once; those that are not there were in lost offsets; the ledger knows every file.
+    fn check(&self, what: &str) {
+        let mut rows: Vec<u64> = Vec::new();
+        let mut files = BTreeSet::new();
+        for (key, body) in self.objects.lock().unwrap().iter().filter(|(k, _)| k.ends_with(".parquet")) {
+            let (_, seen) = look_into(body.clone(), "gps_data").unwrap();
+            rows.extend(seen.iter().flat_map(|s| &s.ranges).flat_map(|&(a, b)| a..=b));
+            files.insert(key.clone());
+        }
+        let here: BTreeSet<u64> = rows.iter().copied().collect();
+        assert_eq!(here.len(), rows.len(), "{what}: a row twice");
+        let mut next = 0;
+        let mut lost = BTreeSet::new();
+        for (number, m) in self.manifests().iter().enumerate() {
+            assert_eq!((m.first, m.number), (next, number as u64), "{what}");
+            assert_eq!(m.records + m.lost_count(), (m.last - m.first + 1) as u64, "{what}");
+            lost.extend(m.lost.iter().flat_map(|&(a, b)| a..=b));
+            for file in &m.files {
+                assert!(files.remove(&file.key), "{what}: {} is missing or twice in the ledger", file.key);
+                let body = self.objects.lock().unwrap()[&file.key].clone();
+                assert_eq!((sha256(&body), body.len() as u64), (file.sha256.clone(), file.bytes), "{what}");
+                assert_eq!(look_into(body, "gps_data").unwrap().0, file.rows, "{what}");
+            }
+            next = m.last + 1;
+        }
+        assert_eq!(next, self.log.records.len() as i64, "{what}: not all committed");
+        assert!(files.is_empty(), "{what}: the ledger does not know {files:?}");
+        for record in self.log.records.iter().filter(|r| !lost.contains(&r.offset)) {
+            let header = frame::check(&record.value).unwrap();
+            for seq in header.first_seq..=header.last_seq() {
+                assert!(here.contains(&seq), "{what}: row {seq} of offset {} is lost", record.offset);
+            }
+        }
+    }
+}
+
+fn run(seed: u64, retention: bool, careless: bool) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let setup = Setup { careless, ..Setup::new(seed, 14, 25) };
+    runtime.block_on(async {
+        tokio::join!(setup.keep_owning("a", retention), setup.keep_owning("b", retention));
+    });
+    setup.check(&format!("seed {seed}"));
+}
+
+#[test]
+fn two_owners_that_die_and_lose_answers_anywhere_write_every_row_once() {
+    (0..60).for_each(|seed| run(seed, false, false));
+}
+
+#[test]
+fn what_kafka_deletes_under_a_claim_is_counted_and_nothing_else_is_lost() {
+    (1000..1060).for_each(|seed| run(seed, true, false));
+}
+
+#[test]
+fn the_checker_sees_a_store_that_does_not_honour_the_condition() {
+    let failed = |seed| std::panic::catch_unwind(|| run(seed, false, true)).is_err();
+    assert!((0..40).any(failed), "40 runs on a careless store, and nothing was noticed");
+}
+
+#[tokio::test]
+async fn the_memory_of_written_rows_comes_back_from_the_ledger_with_bounded_reading() {
+    let mut setup = Setup::new(1, 0, u64::MAX);
+    let records = (0..80).map(|o| Record { offset: o, at_ms: START_US / 1000, value: gps(o as u64 * ROWS) });
+    // Behind them, frames from long ago come again.
+    let again =
+        (80..90).map(|o| Record { offset: o, at_ms: START_US / 1000, value: gps((o as u64 - 80) * ROWS) });
+    setup.log = Arc::new(FakeLog { records: records.chain(again).collect(), start: AtomicI64::new(0) });
+    let mut committer = Committer::new(setup.context("a"), chain());
+    committer.recover().await;
+    for offset in 0..80 {
+        let records = setup.log.range(Range { first: offset, last: offset });
+        assert_eq!(committer.write(offset, records).await, Outcome::Committed(offset + 1));
+    }
+    assert_eq!(setup.manifests().iter().filter(|m| m.state.is_some()).count(), 2);
+    // Manifests behind the newest state are not needed any more.
+    let key = chain().manifest(10);
+    setup.objects.lock().unwrap().remove(&key).unwrap();
+    let mut committer = Committer::new(setup.context("b"), chain());
+    assert_eq!(committer.recover().await, 80);
+    let records = setup.log.range(Range { first: 80, last: 89 });
+    assert_eq!(committer.write(89, records).await, Outcome::Committed(90));
+    let last = setup.manifests().pop().unwrap();
+    assert_eq!((last.rows, last.duplicates, last.files.len()), (0, 10 * ROWS, 0));
+}
+
+#[tokio::test]
+async fn a_claim_of_an_older_sink_is_redone_as_that_sink_would_have() {
+    let mut setup = Setup::new(1, 0, u64::MAX);
+    let records = (0..3).map(|o| Record { offset: o, at_ms: START_US / 1000, value: gps(o as u64 * ROWS) });
+    setup.log = Arc::new(FakeLog { records: records.collect(), start: AtomicI64::new(0) });
+    let claim = Claim {
+        format: ledger::FORMAT,
+        chain: chain(),
+        number: 0,
+        first: 0,
+        last: 2,
+        previous: None,
+        shape: Shape { frame_max: 0, row_group_rows: 10, zstd_level: 1, images: String::new() },
+        files: Vec::new(),
+        by: "old".into(),
+        at_ms: 0,
+    };
+    setup.objects.lock().unwrap().insert(chain().claim(0), ledger::write(&claim).into());
+    let mut committer = Committer::new(setup.context("new"), chain());
+    assert_eq!(committer.recover().await, 3);
+    let manifest = setup.manifests().pop().unwrap();
+    assert_eq!(manifest.rows, 0);
+    assert_eq!(manifest.unread.unwrap().reasons, BTreeMap::from([("version 1".to_owned(), 3)]));
+}

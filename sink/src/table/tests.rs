@@ -1,1 +1,138 @@
+use super::*;
+use arrow_array::Array;
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Float64Type, Int64Type, TimestampMillisecondType};
+use milepost_wire::reading::{Derived, Gps};
+use milepost_wire::{Body, BootId, Digest, Reading, StreamName, Value, VehicleId};
 
+fn batch(stream: Stream, columns: &[ColumnSpec], first_seq: u64) -> Batch {
+    let lineage = vec![Digest([1; 8]), Digest([0xab; 8])];
+    Batch::new(VehicleId::new("v").unwrap(), BootId(0xff), stream, columns, first_seq, lineage)
+}
+
+fn gps(lat_e7: i32, heading_cdeg: Option<u16>) -> Body {
+    Body::Gps(Gps {
+        lat_e7,
+        lon_e7: -1,
+        altitude_cm: Some(-150),
+        speed_mm_s: Some(13_890),
+        heading_cdeg,
+        fix: 4,
+        satellites: None,
+        hdop_e2: Some(85),
+    })
+}
+
+fn derived(columns: &[(&str, Value)]) -> Batch {
+    let kind = |v: &Value| v.kind().unwrap_or(Kind::Int);
+    let specs: Vec<_> = columns.iter().map(|(n, v)| ColumnSpec::new(*n, kind(v)).unwrap()).collect();
+    let stream = StreamName::new("harsh_event").unwrap();
+    let mut batch = batch(Stream::Derived(stream.clone()), &specs, 0);
+    let values = columns.iter().map(|(_, v)| v.clone()).collect();
+    let body = Body::Derived(Derived { stream, columns: specs.into(), values });
+    batch.push(&Reading { ts: 5, clock: Clock::Ntp, body }).unwrap();
+    batch
+}
+
+fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
+    batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name} in {:?}", batch.schema()))
+}
+
+#[test]
+fn fixed_point_becomes_everyday_units_and_nulls_stay_nulls() {
+    let mut from = batch(Stream::Gps, Stream::Gps.columns().unwrap(), 40);
+    for (i, heading) in [Some(35_999), None, Some(0)].into_iter().enumerate() {
+        let ts = 1_795_392_000_123_456 - i as i64;
+        from.push(&Reading { ts, clock: Clock::Gps, body: gps(515_074_123, heading) }).unwrap();
+    }
+    assert!(fits(&from));
+    let mut rows = TableRows::new(&Stream::Gps);
+    rows.append(&from, 1..3, &|_| None);
+    rows.append(&from, 0..1, &|_| None);
+    let table = rows.take().unwrap();
+    let names: Vec<_> = table.schema().fields().iter().map(|f| f.name().clone()).collect();
+    let own = ["lat", "lon", "altitude", "speed", "heading", "fix", "satellites", "hdop"];
+    assert_eq!(names, [&COMMON[..], &own[..]].concat());
+    let float = |name: &str| column(&table, name).as_primitive::<Float64Type>().clone();
+    assert_eq!(float("lat").values(), &[51.507_412_3; 3]);
+    assert_eq!(float("altitude").value(0), -1.5);
+    assert_eq!(float("speed").value(0), 13.89);
+    assert_eq!(float("heading").iter().collect::<Vec<_>>(), [None, Some(0.0), Some(359.99)]);
+    assert_eq!(column(&table, "satellites").null_count(), 3);
+    assert_eq!(column(&table, "seq").as_primitive::<Int64Type>().values(), &[41, 42, 40]);
+    let ms = column(&table, "ts").as_primitive::<TimestampMillisecondType>();
+    assert_eq!(ms.value(2), 1_795_392_000_123);
+    let text = |name: &str| arrow_cast::cast(column(&table, name), &DataType::Utf8).unwrap();
+    assert_eq!(text("boot_id").as_string::<i32>().value(0), "00000000000000ff");
+    assert_eq!(text("lineage").as_string::<i32>().value(0), "0101010101010101,abababababababab");
+    assert_eq!(text("clock").as_string::<i32>().value(1), "gps");
+    assert_eq!(rows.len(), 0);
+}
+
+#[test]
+fn frames_with_other_columns_share_a_table_and_miss_what_they_do_not_have() {
+    let mut rows = TableRows::new(&derived(&[]).stream);
+    rows.append(&derived(&[("force", Value::Float(0.5)), ("seen", Value::Bool(true))]), 0..1, &|_| None);
+    rows.append(
+        &derived(&[("note", Value::Text("é".into())), ("raw", Value::Bytes(vec![0, 1]))]),
+        0..1,
+        &|_| None,
+    );
+    rows.append(&derived(&[("force", Value::Float(1.5))]), 0..1, &|_| None);
+    let table = rows.take().unwrap();
+    let force = column(&table, "force").as_primitive::<Float64Type>();
+    assert_eq!(force.iter().collect::<Vec<_>>(), [Some(0.5), None, Some(1.5)]);
+    let seen = column(&table, "seen").as_boolean();
+    assert_eq!(seen.iter().collect::<Vec<_>>(), [Some(true), None, None]);
+    let note = column(&table, "note").as_string::<i32>();
+    assert_eq!(note.iter().collect::<Vec<_>>(), [None, Some("é"), None]);
+    let raw = column(&table, "raw").as_binary::<i32>();
+    assert_eq!(raw.iter().collect::<Vec<_>>(), [None, Some(&[0, 1][..]), None]);
+}
+
+#[test]
+fn names_that_clash_get_another() {
+    let mut rows = TableRows::new(&derived(&[]).stream);
+    let first = derived(&[
+        ("seq", Value::Int(9)),
+        ("ts_value", Value::Int(8)),
+        ("ts", Value::Int(7)),
+        ("x", Value::Int(1)),
+    ]);
+    rows.append(&first, 0..1, &|_| None);
+    rows.append(&derived(&[("x", Value::Float(2.0)), ("dt", Value::Text("a".into()))]), 0..1, &|_| None);
+    let table = rows.take().unwrap();
+    for (name, value) in [("seq_value", 9), ("ts_value", 8), ("ts_value_int", 7), ("x", 1)] {
+        assert_eq!(column(&table, name).as_primitive::<Int64Type>().value(0), value, "{name}");
+    }
+    assert_eq!(column(&table, "x_float").as_primitive::<Float64Type>().value(1), 2.0);
+    assert_eq!(column(&table, "dt_value").as_string::<i32>().value(1), "a");
+    let names: std::collections::HashSet<_> =
+        table.schema().fields().iter().map(|f| f.name().clone()).collect();
+    assert_eq!(names.len(), table.num_columns());
+}
+
+#[test]
+fn batches_that_are_not_whole_do_not_fit() {
+    let whole = derived(&[("note", Value::Text("é".into()))]);
+    assert!(fits(&whole));
+    let broken = |change: fn(&mut Batch)| {
+        let mut batch = whole.clone();
+        change(&mut batch);
+        fits(&batch)
+    };
+    assert!(!broken(|b| b.rows.clock.clear()));
+    assert!(!broken(|b| b.rows.ts.push(1)));
+    assert!(!broken(|b| b.first_seq = i64::MAX as u64));
+    assert!(!broken(|b| b.rows.columns[0].values = Values::Int(vec![])));
+    for (offsets, data) in
+        [(vec![0, 3], vec![0xc3, 0xa9]), (vec![0, -1], vec![]), (vec![1, 2], vec![b'a'; 2])]
+    {
+        let mut batch = whole.clone();
+        batch.rows.columns[0].values = Values::Text(milepost_wire::VarBytes { offsets, data });
+        assert!(!fits(&batch));
+    }
+    let mut other = batch(Stream::Gps, &[ColumnSpec::fixed("lat_e7", Kind::Int)], 0);
+    other.rows.columns.clear();
+    assert!(!fits(&other), "a built-in stream has its own columns");
+}

@@ -21,25 +21,25 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 /// Table, vehicle, boot, seq.
-pub type Row = (String, String, u64, u64);
+pub(crate) type Row = (String, String, u64, u64);
 
 /// 2026-11-23 in µs.
-pub const DAY_US: i64 = 1_795_392_000_000_000;
+pub(crate) const DAY_US: i64 = 1_795_392_000_000_000;
 
-pub struct Bench {
+pub(crate) struct Bench {
     runtime: Arc<Runtime>,
-    pub cluster: MockCluster<'static, DefaultProducerContext>,
+    pub(crate) cluster: MockCluster<'static, DefaultProducerContext>,
     producer: BaseProducer,
     dir: Arc<TempDir>,
 }
 
 impl Bench {
-    pub fn new(topics: &[(&str, i32)]) -> Self {
+    pub(crate) fn new(topics: &[(&str, i32)]) -> Self {
         Self::build(topics, Arc::new(tempfile::tempdir().unwrap()))
     }
 
     /// Another cluster over the lake of `other`.
-    pub fn over(other: &Bench, topics: &[(&str, i32)]) -> Self {
+    pub(crate) fn over(other: &Bench, topics: &[(&str, i32)]) -> Self {
         Self::build(topics, other.dir.clone())
     }
 
@@ -53,15 +53,15 @@ impl Bench {
         Self { runtime: Arc::new(Runtime::new().unwrap()), cluster, producer, dir }
     }
 
-    pub fn folder(&self) -> &Path {
+    pub(crate) fn folder(&self) -> &Path {
         self.dir.path()
     }
 
-    pub fn store(&self) -> Arc<dyn Store> {
+    pub(crate) fn store(&self) -> Arc<dyn Store> {
         Arc::new(Folder::open(self.folder()).unwrap())
     }
 
-    pub fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         Settings {
             brokers: self.cluster.bootstrap_servers(),
             topics: ["gps_data", "camera_data", "derived_data"].map(str::to_owned).to_vec(),
@@ -74,22 +74,22 @@ impl Bench {
         }
     }
 
-    pub fn sink(&self, edit: impl FnOnce(&mut Settings)) -> Sink {
+    pub(crate) fn sink(&self, edit: impl FnOnce(&mut Settings)) -> Sink {
         self.sink_on(self.store(), edit)
     }
 
-    pub fn sink_on(&self, store: Arc<dyn Store>, edit: impl FnOnce(&mut Settings)) -> Sink {
+    pub(crate) fn sink_on(&self, store: Arc<dyn Store>, edit: impl FnOnce(&mut Settings)) -> Sink {
         let mut settings = self.settings();
         edit(&mut settings);
         let _inside = self.runtime.enter();
         Sink::start(settings, store).unwrap()
     }
 
-    pub fn stop(&self, sink: Sink) -> Status {
+    pub(crate) fn stop(&self, sink: Sink) -> Status {
         self.runtime.block_on(sink.stop()).unwrap()
     }
 
-    pub fn wait_for_rows(&self, sink: &Sink, rows: u64) {
+    pub(crate) fn wait_for_rows(&self, sink: &Sink, rows: u64) {
         let mut last = Instant::now();
         self.wait(&format!("{rows} rows are written"), || {
             if last.elapsed() > Duration::from_secs(10) {
@@ -100,7 +100,7 @@ impl Bench {
         });
     }
 
-    pub fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
+    pub(crate) fn wait(&self, what: &str, mut done: impl FnMut() -> bool) {
         let began = Instant::now();
         while !done() {
             assert!(began.elapsed() < Duration::from_secs(120), "Not within two minutes: {what}");
@@ -108,23 +108,23 @@ impl Bench {
         }
     }
 
-    pub fn send(&self, topic: &str, key: &str, value: Vec<u8>) {
+    pub(crate) fn send(&self, topic: &str, key: &str, value: Vec<u8>) {
         loop {
             let record = BaseRecord::to(topic).key(key).payload(&value);
             match self.producer.send(record) {
                 Ok(()) => break,
-                Err(_) => drop(self.producer.poll(Duration::from_millis(10))),
-            };
+                Err(_) => self.producer.poll(Duration::from_millis(10)),
+            }
         }
         self.producer.poll(Duration::ZERO);
     }
 
-    pub fn flush(&self) {
+    pub(crate) fn flush(&self) {
         self.producer.flush(Duration::from_secs(30)).unwrap();
     }
 
     /// Frames of `rows` fixes each from each vehicle, beginning with frame number `from`.
-    pub fn send_drives(
+    pub(crate) fn send_drives(
         &self,
         topic: &str,
         vehicles: u64,
@@ -145,7 +145,7 @@ impl Bench {
     }
 
     /// Rows with images, each image twice.
-    pub fn send_images(&self, rows: u64) -> BTreeSet<Row> {
+    pub(crate) fn send_images(&self, rows: u64) -> BTreeSet<Row> {
         let mut sent = BTreeSet::new();
         for seq in 0..rows {
             let mut batch = batch("cam", 1, Stream::Camera, seq);
@@ -168,13 +168,13 @@ impl Bench {
     }
 }
 
-pub fn batch(vehicle: &str, boot: u64, stream: Stream, first_seq: u64) -> Batch {
+pub(crate) fn batch(vehicle: &str, boot: u64, stream: Stream, first_seq: u64) -> Batch {
     let columns = stream.columns().unwrap_or_default();
     Batch::new(VehicleId::new(vehicle).unwrap(), BootId(boot), stream.clone(), columns, first_seq, Vec::new())
 }
 
 /// A frame of fixes, one a second, whose values follow from their numbers.
-pub fn gps_frame(vehicle: &str, boot: u64, first_seq: u64, rows: u64) -> Vec<u8> {
+pub(crate) fn gps_frame(vehicle: &str, boot: u64, first_seq: u64, rows: u64) -> Vec<u8> {
     let mut batch = batch(vehicle, boot, Stream::Gps, first_seq);
     for seq in first_seq..first_seq + rows {
         let body = Body::Gps(reading::Gps {
@@ -195,17 +195,17 @@ pub fn gps_frame(vehicle: &str, boot: u64, first_seq: u64, rows: u64) -> Vec<u8>
 
 /// What a lake holds, read from its files.
 #[derive(Default)]
-pub struct Lake {
-    pub rows: Vec<Row>,
+pub(crate) struct Lake {
+    pub(crate) rows: Vec<Row>,
     /// Files of tables, with their rows.
-    pub files: BTreeMap<String, u64>,
-    pub manifests: Vec<Manifest>,
+    pub(crate) files: BTreeMap<String, u64>,
+    pub(crate) manifests: Vec<Manifest>,
     /// URIs in the image column.
-    pub images: Vec<String>,
+    pub(crate) images: Vec<String>,
 }
 
 impl Lake {
-    pub fn read(root: &Path) -> Self {
+    pub(crate) fn read(root: &Path) -> Self {
         let mut lake = Lake::default();
         let mut folders = vec![root.to_owned()];
         while let Some(folder) = folders.pop() {
@@ -261,7 +261,7 @@ impl Lake {
     }
 
     /// Each row that was sent is here once, and the ledger accounts for every file and offset.
-    pub fn check(&self, sent: &BTreeSet<Row>) {
+    pub(crate) fn check(&self, sent: &BTreeSet<Row>) {
         let here: BTreeSet<Row> = self.rows.iter().cloned().collect();
         assert_eq!(here.len(), self.rows.len(), "rows repeated: {}", self.rows.len() - here.len());
         assert!(
@@ -288,7 +288,7 @@ impl Lake {
     }
 
     /// The manifests of each chain, in order.
-    pub fn chains(&self) -> BTreeMap<String, Vec<&Manifest>> {
+    pub(crate) fn chains(&self) -> BTreeMap<String, Vec<&Manifest>> {
         let mut chains: BTreeMap<String, Vec<&Manifest>> = BTreeMap::new();
         for m in &self.manifests {
             let name = format!("{} {} {}", m.chain.topic, m.chain.topic_id, m.chain.partition);
