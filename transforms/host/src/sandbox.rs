@@ -261,7 +261,7 @@ pub(crate) struct Instance {
 
 impl Instance {
     /// A fresh instance; the host's part comes back when it cannot start.
-    pub(crate) fn new(component: &TransformPre<Host>, mut host: Host) -> Result<Self, (Host, Failure)> {
+    pub(crate) fn new(component: &TransformPre<Host>, mut host: Host) -> Result<Self, Box<(Host, Failure)>> {
         host.memory = 0;
         host.begin();
         (host.cpu_limit, host.cpu_from) = (host.limits.init_cpu, None);
@@ -276,7 +276,7 @@ impl Instance {
             Ok(exports) => Ok(Self { store, exports }),
             Err(e) => {
                 let failure = store.data_mut().explain(&e);
-                Err((store.into_data(), failure))
+                Err(Box::new((store.into_data(), failure)))
             }
         }
     }

@@ -283,7 +283,8 @@ impl Transform {
         };
         let instance = match Instance::new(&self.component, host) {
             Ok(instance) => instance,
-            Err((mut host, failure)) => {
+            Err(ended) => {
+                let (mut host, failure) = *ended;
                 host.undo();
                 self.running = Run::Ended(Box::new(host));
                 return Err(failure);
