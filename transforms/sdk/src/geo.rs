@@ -32,7 +32,7 @@ impl Place {
 
 /// The angle from `from` to `to`, degrees in -180 to 180: how far one turned, to the right if positive.
 pub fn angle_deg(to: f64, from: f64) -> f64 {
-    let d = (to - from) % 360.0;
+    let d = within_a_turn(to - from);
     if d > 180.0 {
         d - 360.0
     } else if d < -180.0 {
@@ -42,9 +42,14 @@ pub fn angle_deg(to: f64, from: f64) -> f64 {
     }
 }
 
+/// The remainder of whole turns. It is slow to compute, and angles are rarely larger.
+fn within_a_turn(deg: f64) -> f64 {
+    if deg.abs() < 360.0 { deg } else { deg % 360.0 }
+}
+
 /// The cosine of an angle in degrees, within 1e-11, the same bits everywhere.
 pub fn cos_deg(deg: f64) -> f64 {
-    let a = (deg % 360.0).abs();
+    let a = within_a_turn(deg).abs();
     let a = if a > 180.0 { 360.0 - a } else { a };
     let (a, sign) = if a > 90.0 { (180.0 - a, -1.0) } else { (a, 1.0) };
     let x = a.to_radians();
