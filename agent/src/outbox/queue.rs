@@ -145,9 +145,9 @@ impl Queue {
         }
     }
 
-    /// Forgets the oldest segment, acknowledged or not; what follows begins at `next`.
-    pub(super) fn drop_oldest(&mut self, next: Place) {
-        if let Some(segment) = self.segments.pop_front() {
+    /// Forgets the segments before `next`, acknowledged or not.
+    pub(super) fn drop_before(&mut self, next: Place) {
+        while let Some(segment) = self.segments.pop_front_if(|s| s.number < next.segment) {
             self.bytes = self.bytes.saturating_sub(segment.len);
         }
         self.cursor = self.cursor.max(next);

@@ -140,25 +140,24 @@ impl LaneReader {
             // What we were reading was dropped, and its loss declared: the next header tells anew.
             (self.at, self.open, self.tracker) = (queue.cursor, None, Tracker::default());
         }
-        let i = queue.segments.partition_point(|s| s.number < self.at.segment);
-        let mut segment = *queue.segments.get(i)?;
-        if segment.number == self.at.segment && self.at.offset >= segment.len {
-            let Some(next) = queue.segments.get(i + 1) else {
-                let expected = std::mem::take(&mut queue.adopted);
-                if !expected.is_empty() {
-                    let end = SegmentHeader { first_index: self.at.index, expected };
-                    let missing = self.tracker.header(end);
-                    state.missing.extend(missing);
-                }
-                return None;
-            };
-            segment = *next;
+        let mut i = queue.segments.partition_point(|s| s.number < self.at.segment);
+        while let Some(segment) = queue.segments.get(i) {
+            if segment.number > self.at.segment {
+                // The cursor follows when the header has been read: it may tell of a loss.
+                self.at = Place { segment: segment.number, offset: 0, index: self.at.index };
+            }
+            if self.at.offset < segment.len {
+                return Some((segment.number, segment.len));
+            }
+            i += 1;
         }
-        if segment.number > self.at.segment {
-            // The cursor follows when the header has been read: it may tell of a loss.
-            self.at = Place { segment: segment.number, offset: 0, index: self.at.index };
+        let expected = std::mem::take(&mut queue.adopted);
+        if !expected.is_empty() {
+            let end = SegmentHeader { first_index: self.at.index, expected };
+            let missing = self.tracker.header(end);
+            state.missing.extend(missing);
         }
-        Some((segment.number, segment.len))
+        None
     }
 
     fn stands(&self, queues: &Queues, number: u64) -> bool {

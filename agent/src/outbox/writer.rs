@@ -621,7 +621,7 @@ impl Outbox {
                     break;
                 }
                 let next = Place { segment: oldest.number + 1, ..Place::default() };
-                self.queues.lock().lanes[lane as usize].drop_oldest(next);
+                self.queues.lock().lanes[lane as usize].drop_before(next);
             }
         }
     }
@@ -674,7 +674,7 @@ impl Outbox {
         if self.lanes[lane as usize].current() == Some(oldest.number) {
             self.lanes[lane as usize].leave();
         }
-        let (gaps, index) = self.lost_with(lane, oldest, cursor, handed);
+        let (gaps, index) = self.lost_with(lane, oldest, cursor, handed).map_err(|e| e.to_string())?;
         self.dropped[lane as usize] += index.saturating_sub(cursor.index);
         tracing::warn!(
             lane = lane.name(),
@@ -684,7 +684,7 @@ impl Outbox {
         gaps.into_iter().for_each(|gap| self.declare(gap));
         self.commit(now)?;
         let next = Place { segment: oldest.number + 1, offset: 0, index };
-        self.queues.lock().lanes[lane as usize].drop_oldest(next);
+        self.queues.lock().lanes[lane as usize].drop_before(next);
         let mut marks = self.with_ends(self.marked);
         marks[lane as usize].cursor = marks[lane as usize].cursor.max(next);
         marks[lane as usize].handed = marks[lane as usize].handed.max(next);
@@ -694,13 +694,24 @@ impl Outbox {
     }
 
     /// What a segment has behind the cursor, as gaps: a range for each run of numbers.
-    fn lost_with(&self, lane: Lane, oldest: Segment, cursor: Place, handed: Place) -> (Vec<Gap>, u64) {
+    fn lost_with(
+        &self,
+        lane: Lane,
+        oldest: Segment,
+        cursor: Place,
+        handed: Place,
+    ) -> io::Result<(Vec<Gap>, u64)> {
         let name = segment::name(lane, oldest.number);
         let mut index = cursor.index;
         let mut runs: BTreeMap<Key, Vec<Gap>> = BTreeMap::new();
         let mut gaps = Vec::new();
         let mut tracker = Tracker::default();
-        let Ok(file) = self.disk.open(&name) else { return (gaps, index) };
+        let file = match self.disk.open(&name) {
+            Ok(file) => file,
+            // Somebody else took it; the next header tells what is missing.
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok((gaps, index)),
+            Err(e) => return Err(e),
+        };
         let mut scanner = Scanner::new(file, record::salt(&name), 0, oldest.len);
         while let Some((at, _, piece)) = segment::next_piece(&mut scanner) {
             let here = (oldest.number, at);
@@ -736,7 +747,7 @@ impl Outbox {
             gaps.extend(tracker.header(header));
         }
         gaps.extend(runs.into_values().flatten());
-        (gaps, index)
+        Ok((gaps, index))
     }
 
     /// The header of the segment after `number`.

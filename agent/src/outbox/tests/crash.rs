@@ -221,7 +221,7 @@ fn every_power_cut_keeps_what_was_durable_and_declares_the_rest() {
 #[test]
 fn a_power_cut_during_recovery_is_recovered_too() {
     let mut count = 0;
-    for seed in seeds(4) {
+    for seed in seeds(24) {
         let (disk, moments) = live(seed + 100, 60);
         let mut random = Random(seed);
         every_state(&disk, seed, 0, |n, state, first| {

@@ -125,6 +125,20 @@ fn an_agent_comes_up_on_a_full_disk_and_empties_it() {
     assert!(outbox.status(at(6_000)).trouble.is_none());
 }
 
+#[test]
+fn a_segment_whose_bytes_never_came_does_not_stop_the_reader() {
+    let disk = RecordingDisk::default();
+    let name = crate::outbox::segment::name(crate::outbox::Lane::Live, 1);
+    crate::outbox::Disk::create(&disk, &name).unwrap();
+    for boot in 1..4 {
+        let (mut outbox, mut reader) = open(&disk, &small(), boot, 0);
+        outbox.accept(&gps(0), &[], at(0)).unwrap();
+        outbox.flush(at(1));
+        assert_eq!(drain(&mut reader).len(), 1, "boot {boot}");
+        outbox.close(at(2));
+    }
+}
+
 /// A spool with something of everything in it.
 fn filled(clean: bool) -> (RecordingDisk, [u64; 4]) {
     let disk = RecordingDisk::default();

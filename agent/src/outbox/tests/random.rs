@@ -72,7 +72,7 @@ fn boot(
 
 #[test]
 fn many_boots_with_faults_and_power_cuts_account_for_everything() {
-    for seed in seeds(150) {
+    for seed in seeds(600) {
         let mut random = Random(seed);
         let (mut disk, mut all) = (RecordingDisk::default(), Vec::new());
         let mut accepted = BTreeMap::new();
