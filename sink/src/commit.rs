@@ -5,6 +5,7 @@
 //! [`Committer`] at any point: whoever comes next rolls the newest claim forward.
 
 use crate::build::{Built, BuiltFile, Record, build, sha256};
+use crate::catalog::{Catalog, Taken};
 use crate::claim::{Effect, Event, Machine, Range, Unexpected};
 use crate::dedupe::{Memory, merge};
 use crate::ledger::{
@@ -71,6 +72,8 @@ pub enum Outcome {
 pub struct Context {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) log: Arc<dyn Log>,
+    pub(crate) catalog: Arc<dyn Catalog>,
+    pub(crate) taken: Arc<Taken>,
     pub(crate) board: Board,
     /// How many claims are written at a time.
     pub(crate) writers: Arc<Semaphore>,
@@ -139,7 +142,10 @@ impl Committer {
             return Outcome::StartOver;
         };
         match self.try_write(last, records).await {
-            Ok(next) if next == last + 1 => Outcome::Committed(next),
+            Ok(next) if next == last + 1 => {
+                self.tell_catalog().await;
+                Outcome::Committed(next)
+            }
             Ok(_) => {
                 self.context.board.edit().races_lost += 1;
                 Outcome::StartOver
@@ -171,6 +177,21 @@ impl Committer {
         });
         self.built = Some(built);
         self.drive(Event::Cut(last)).await
+    }
+
+    /// Tells the catalogue of partitions that it has not taken yet. A refusal holds nothing up: the next
+    /// claim tells it again.
+    async fn tell_catalog(&self) {
+        for (file, _) in &self.put {
+            if self.context.taken.has(&file.table, &file.dt) {
+                continue;
+            }
+            let uri = self.context.store.uri(&file.key);
+            match self.context.catalog.partition(&file.table, &file.dt, &uri).await {
+                Ok(()) => self.context.taken.add(&file.table, &file.dt),
+                Err(e) => self.context.board.failed(&e.to_string()),
+            }
+        }
     }
 
     /// Steps the machine until it waits for records, or, with a claim of its own at hand, until it finds

@@ -20,6 +20,7 @@ pub mod date;
 pub mod table;
 pub mod parquet_file;
 pub mod build;
+pub mod catalog;
 pub mod commit;
 pub mod buffer;
 pub mod status;

@@ -92,11 +92,13 @@ impl Default for Partition {
 }
 
 impl Partition {
-    /// Appends the record, and waits for the one behind it.
-    pub(crate) fn push(&mut self, record: Record, now: Duration) {
+    /// Appends the record, and waits for the one behind it; the bytes it costs.
+    pub(crate) fn push(&mut self, record: Record, now: Duration) -> u64 {
         self.next = record.offset + 1;
         self.hole = None;
+        let before = self.buffer.bytes();
         self.buffer.push(record, now);
+        self.buffer.bytes() - before
     }
 
     /// Forgets all; it is found again from `until` on.

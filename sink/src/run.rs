@@ -6,6 +6,7 @@
 //! write needs no care here.
 
 use crate::buffer::Limits;
+use crate::catalog::{Catalog, NoCatalog};
 use crate::commit::{Context, PAUSES};
 use crate::kafka::{Change, KafkaLog, Membership, consumer_config, known_end, record};
 use crate::ledger::Shape;
@@ -70,6 +71,15 @@ impl Sink {
     /// Joins the consumer group and starts writing into the store. Must be called inside a Tokio
     /// runtime of several threads.
     pub fn start(settings: Settings, store: Arc<dyn Store>) -> Result<Self, SinkError> {
+        Self::start_with(settings, store, Arc::new(NoCatalog))
+    }
+
+    /// The same, with a catalogue that is told of new partitions.
+    pub fn start_with(
+        settings: Settings,
+        store: Arc<dyn Store>,
+        catalog: Arc<dyn Catalog>,
+    ) -> Result<Self, SinkError> {
         let refused =
             |e: KafkaError| SinkError::Kafka { brokers: settings.brokers.clone(), why: e.to_string() };
         let consumer: BaseConsumer<Membership> =
@@ -80,6 +90,8 @@ impl Sink {
         let (board, order) = (Board::default(), Arc::new(AtomicU8::new(RUN)));
         let context = Context {
             log: log.clone(),
+            catalog,
+            taken: Arc::default(),
             board: board.clone(),
             writers: Arc::new(Semaphore::new(settings.writers.max(1))),
             shape: Shape {
@@ -106,6 +118,7 @@ impl Sink {
             buffer_bytes: settings.buffer_bytes,
             stop_timeout: Duration::from_millis(settings.stop_timeout_ms),
             partitions: HashMap::new(),
+            held: 0,
             full: false,
             said,
             heard,
@@ -184,6 +197,8 @@ struct Driver {
     buffer_bytes: u64,
     stop_timeout: Duration,
     partitions: HashMap<String, BTreeMap<i32, Partition>>,
+    /// Bytes of the records that wait or are being written.
+    held: u64,
     /// Whether reading is paused because the buffers are full.
     full: bool,
     said: Sender<Report>,
@@ -211,11 +226,12 @@ impl Driver {
                 None => {}
                 Some(Ok(message)) => {
                     let now = self.began.elapsed();
-                    take(&mut self.partitions, &self.log, &message, now);
+                    self.held += take(&mut self.partitions, &self.log, &message, now);
                 }
                 Some(Err(e)) => self.polling_failed(e)?,
             }
-            if idle || ticked.elapsed() >= TICK {
+            let over = !self.full && self.held > self.buffer_bytes;
+            if idle || over || ticked.elapsed() >= TICK {
                 self.tick();
                 ticked = Instant::now();
             }
@@ -336,6 +352,7 @@ impl Driver {
             total += partition.buffer.bytes() + partition.writing;
             writing += partition.writing;
         }
+        self.held = total;
         self.full = total > self.buffer_bytes || (self.full && total > self.buffer_bytes / 4 * 3);
         {
             let mut status = self.context.board.edit();
@@ -451,24 +468,23 @@ impl Driver {
     }
 }
 
-/// Takes in a record, where it is the one that its partition waits for.
+/// Takes in a record, where it is the one that its partition waits for; the bytes it costs.
 fn take(
     partitions: &mut HashMap<String, BTreeMap<i32, Partition>>,
     log: &KafkaLog,
     message: &BorrowedMessage<'_>,
     now: Duration,
-) {
+) -> u64 {
     let (topic, number, offset) = (message.topic(), message.partition(), message.offset());
-    let Some(p) = partitions.get_mut(topic).and_then(|p| p.get_mut(&number)) else { return };
+    let Some(p) = partitions.get_mut(topic).and_then(|p| p.get_mut(&number)) else { return 0 };
     if p.phase != Phase::Reading || !p.owned {
-        return;
+        return 0;
     }
     if offset == p.next {
-        p.push(record(message), now);
-        return;
+        return p.push(record(message), now);
     }
     if now < p.look_at && offset < p.next {
-        return; // read before
+        return 0; // read before
     }
     p.look_at = now + LOOK;
     match log.bounds(topic, number) {
@@ -477,7 +493,7 @@ fn take(
         Ok(_) if offset < p.next => {}
         // Retention has passed where we are; or, where a second look shows the same, this offset has no
         // record and never will.
-        Ok((begin, _)) if begin > p.next || p.hole == Some(p.next) => p.push(record(message), now),
+        Ok((begin, _)) if begin == offset || p.hole == Some(p.next) => return p.push(record(message), now),
         Ok(_) => {
             p.hole = Some(p.next);
             p.phase = Phase::Placing;
@@ -487,4 +503,5 @@ fn take(
             p.phase = Phase::Placing;
         }
     }
+    0
 }

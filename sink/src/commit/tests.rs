@@ -195,6 +195,8 @@ impl Setup {
         Context {
             store: Arc::new(self.store()),
             log: self.log.clone(),
+            catalog: Arc::new(crate::catalog::NoCatalog),
+            taken: Arc::default(),
             board: Board::default(),
             writers: Arc::new(Semaphore::new(2)),
             shape: Shape { frame_max: 1, row_group_rows: 1000, zstd_level: 1, images: "mem:".into() },

@@ -3,8 +3,10 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+use async_trait::async_trait;
+use bytes::Bytes;
 use milepost_sink::ledger::Manifest;
-use milepost_sink::store::{Folder, Store};
+use milepost_sink::store::{Folder, Object, Put, Store, StoreError};
 use milepost_sink::{Settings, Sink, Status};
 use milepost_wire::{Batch, Body, BootId, Clock, Reading, Stream, VehicleId, frame, reading};
 use parquet::file::reader::{FileReader, SerializedFileReader};
@@ -16,6 +18,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, DefaultProducerContext, Produc
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -295,5 +298,52 @@ impl Lake {
             chains.entry(name).or_default().push(m);
         }
         chains
+    }
+}
+
+/// A store that can stand still.
+pub(crate) struct Gate {
+    inner: Arc<dyn Store>,
+    pub(crate) frozen: AtomicBool,
+}
+
+impl Gate {
+    pub(crate) fn new(inner: Arc<dyn Store>) -> Arc<Self> {
+        Arc::new(Self { inner, frozen: AtomicBool::new(false) })
+    }
+
+    async fn pass(&self) -> &dyn Store {
+        while self.frozen.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        &*self.inner
+    }
+}
+
+#[async_trait]
+impl Store for Gate {
+    async fn get(&self, key: &str) -> Result<Option<Bytes>, StoreError> {
+        self.pass().await.get(key).await
+    }
+    async fn get_range(&self, key: &str, range: std::ops::Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        self.pass().await.get_range(key, range).await
+    }
+    async fn head(&self, key: &str) -> Result<Option<u64>, StoreError> {
+        self.pass().await.head(key).await
+    }
+    async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
+        self.pass().await.put(key, body).await
+    }
+    async fn put_if_absent(&self, key: &str, body: Bytes) -> Result<Put, StoreError> {
+        self.pass().await.put_if_absent(key, body).await
+    }
+    async fn list(&self, prefix: &str, after: Option<&str>, max: usize) -> Result<Vec<Object>, StoreError> {
+        self.pass().await.list(prefix, after, max).await
+    }
+    async fn delete(&self, key: &str) -> Result<(), StoreError> {
+        self.pass().await.delete(key).await
+    }
+    fn uri(&self, key: &str) -> String {
+        self.inner.uri(key)
     }
 }
