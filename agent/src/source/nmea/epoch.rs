@@ -6,7 +6,11 @@
 //!
 //! * a fix: RMC `A` or `D` with a position; GLL `A` unless its mode is `N`; GNS whose first mode is
 //!   not `N`; GGA of any quality but 0 with at least 3 satellites; GSA 2 or 3;
-//! * no fix: RMC `V`, GLL `V`, GNS `N`, GGA of quality 0 or with less than 3 satellites, GSA 1.
+//! * no fix: RMC `V`, GLL `V`, GNS `N`, GGA of quality 0 or with less than 3 satellites; GSA 1, unless
+//!   RMC, GLL or GNS of the same epoch says otherwise: it has no time, and may be early or late.
+//!
+//! VTG and GSA have no time: they belong to the epoch that is open, but one that comes again after a
+//! sentence with a time is the first of the next.
 //!
 //! A reading is made only where the epoch's last word is a fix and a position came with it. Nothing
 //! is ever carried over from another epoch but the date, and nothing is derived.
@@ -67,6 +71,10 @@ struct Merged {
     dated: Option<i64>,
     seen: Seen,
     fixed: bool,
+    /// RMC, GLL or GNS says that there is a fix.
+    confirmed: bool,
+    /// GSA says that there is none.
+    denied: bool,
     position: Option<(i32, i32)>,
     altitude_cm: Option<i32>,
     speed_mm_s: Option<u32>,
@@ -84,13 +92,39 @@ struct Merged {
 struct Seen {
     rmc: bool,
     gga: bool,
+    vtg: Untimed,
+    gsa: Untimed,
+}
+
+/// Whether a sentence without a time has come.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Untimed {
+    #[default]
+    No,
+    /// Nothing with a time has come since.
+    Yes,
+    /// Something with a time has: the next one belongs to another epoch.
+    Before,
 }
 
 impl Epoch {
     /// Takes a sentence. Returns the fix of the epoch before, if the sentence began a new one.
     pub(super) fn take(&mut self, s: &Sentence<'_>) -> Option<Fix> {
         let (talker, kind) = s.tag()?;
-        match &kind {
+        let ended = self.dispatch(s, talker, &kind);
+        if matches!(&kind, b"RMC" | b"GGA" | b"GLL" | b"GNS") {
+            let seen = &mut self.now.seen;
+            for untimed in [&mut seen.vtg, &mut seen.gsa] {
+                if *untimed == Untimed::Yes {
+                    *untimed = Untimed::Before;
+                }
+            }
+        }
+        ended
+    }
+
+    fn dispatch(&mut self, s: &Sentence<'_>, talker: [u8; 2], kind: &[u8; 3]) -> Option<Fix> {
+        match kind {
             b"RMC" if s.len() >= 9 => self.rmc(s),
             b"GGA" if s.len() >= 10 => self.gga(s, talker),
             b"GLL" if s.len() >= 5 => self.gll(s),
@@ -106,7 +140,8 @@ impl Epoch {
     pub(super) fn close(&mut self) -> Option<Fix> {
         let merged = core::mem::take(&mut self.now);
         let day = self.day_of(&merged);
-        let (true, Some((lat_e7, lon_e7))) = (merged.fixed, merged.position) else {
+        let fixed = merged.fixed && (merged.confirmed || !merged.denied);
+        let (true, Some((lat_e7, lon_e7))) = (fixed, merged.position) else {
             return None;
         };
         if merged.time.is_some() && merged.time == self.emitted {
@@ -164,13 +199,13 @@ impl Epoch {
         let now = &mut self.now;
         now.seen.rmc = true;
         if !valid {
-            now.fixed = false;
+            now.refuse();
             return ended;
         }
         if time.is_some() && day.is_some() {
             now.dated = day;
         }
-        now.place(s.position(3));
+        now.confirm(s.position(3));
         now.speed_mm_s = s.decimal_e6(7).and_then(mm_s_from_knots_e6).or(now.speed_mm_s);
         now.heading_cdeg = s.decimal_e6(8).and_then(cdeg_from_e6).or(now.heading_cdeg);
         let differential = s.letter(2) == Some(b'D');
@@ -193,7 +228,7 @@ impl Epoch {
         let now = &mut self.now;
         (now.seen.gga, now.stuck) = (true, stuck);
         if quality == 0 || stuck {
-            now.fixed = false;
+            now.refuse();
             return ended;
         }
         let satellites = s.int(7).unwrap_or(0);
@@ -210,10 +245,10 @@ impl Epoch {
         let ended = s.time_of_day(5).and_then(|time| self.at(time));
         let now = &mut self.now;
         if s.letter(6) == Some(b'A') && s.letter(7) != Some(b'N') {
-            now.place(s.position(1));
+            now.confirm(s.position(1));
             now.mode = now.mode.or(s.letter(7).map(quality_of_mode));
         } else {
-            now.fixed = false;
+            now.refuse();
         }
         ended
     }
@@ -223,7 +258,7 @@ impl Epoch {
         let now = &mut self.now;
         let mode = match s.letter(6) {
             None | Some(b'N') => {
-                now.fixed = false;
+                now.refuse();
                 return ended;
             }
             Some(mode) => mode,
@@ -231,7 +266,7 @@ impl Epoch {
         if matches!(s.letter(13), Some(b'U' | b'V')) {
             return ended;
         }
-        now.place(s.position(2));
+        now.confirm(s.position(2));
         now.mode = Some(quality_of_mode(mode));
         now.satellites = s.int(7).and_then(|n| u8::try_from(n).ok()).or(now.satellites);
         now.dop(s.decimal_e6(8));
@@ -241,13 +276,22 @@ impl Epoch {
 
     fn vtg(&mut self, s: &Sentence<'_>) -> Option<Fix> {
         if s.field(1).is_empty() || matches!(s.letter(9), Some(b'E' | b'N')) {
-            return None;
+            return self.untimed(|seen| &mut seen.vtg);
         }
+        let ended = self.untimed(|seen| &mut seen.vtg);
         if let Some(speed) = s.decimal_e6(5).and_then(mm_s_from_knots_e6) {
             self.now.speed_mm_s = Some(speed);
             self.now.heading_cdeg = s.decimal_e6(1).and_then(cdeg_from_e6).or(self.now.heading_cdeg);
         }
-        None
+        ended
+    }
+
+    /// Closes the epoch where a sentence without a time has come in it before others with one.
+    fn untimed(&mut self, which: fn(&mut Seen) -> &mut Untimed) -> Option<Fix> {
+        let again = *which(&mut self.now.seen) == Untimed::Before;
+        let ended = if again { self.close() } else { None };
+        *which(&mut self.now.seen) = Untimed::Yes;
+        ended
     }
 
     fn gsa(&mut self, s: &Sentence<'_>, talker: [u8; 2]) -> Option<Fix> {
@@ -256,16 +300,17 @@ impl Epoch {
         if self.now.stuck || (of_gps && self.gsa_of_others) {
             return None;
         }
+        let ended = self.untimed(|seen| &mut seen.gsa);
         let now = &mut self.now;
         match s.letter(2) {
-            Some(b'2' | b'3') => now.fixed = true,
+            Some(b'2' | b'3') => (now.fixed, now.denied) = (true, false),
             Some(b'E') => {}
-            _ => now.fixed = false,
+            _ => now.denied = true,
         }
         if now.hdop_e2.is_none() && s.len() <= 19 {
             now.dop(s.decimal_e6(16));
         }
-        None
+        ended
     }
 
     fn zda(&mut self, s: &Sentence<'_>) -> Option<Fix> {
@@ -285,7 +330,19 @@ impl Merged {
     /// A position came with a sentence that claims a fix.
     fn place(&mut self, position: Option<(i32, i32)>) {
         self.fixed = position.is_some();
+        self.denied = false;
         self.position = position.or(self.position);
+    }
+
+    /// The same, of a sentence whose only purpose is to say so.
+    fn confirm(&mut self, position: Option<(i32, i32)>) {
+        self.place(position);
+        self.confirmed = self.fixed;
+    }
+
+    /// A sentence says that there is no fix.
+    fn refuse(&mut self) {
+        (self.fixed, self.confirmed) = (false, false);
     }
 
     fn dop(&mut self, e6: Option<i64>) {

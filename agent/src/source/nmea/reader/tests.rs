@@ -80,6 +80,16 @@ fn a_course_over_ground_after_the_position_counts_last() {
 }
 
 #[test]
+fn a_sentence_without_a_time_that_leads_its_epoch_is_not_the_end_of_the_last() {
+    let vtg = |knots: u32| format!("GPVTG,090.0,T,,M,{knots:03}.0,N,,K,A");
+    let bodies: Vec<String> =
+        (0..4).flat_map(|i| [vtg(i * 10), GSA_3D.into(), gga(&format!("12000{i}"), 1)]).collect();
+    let fixes = read(log(&bodies.iter().map(String::as_str).collect::<Vec<_>>()));
+    let speeds: Vec<_> = fixes.iter().map(|f| f.speed_mm_s.unwrap() / 1000).collect();
+    assert_eq!(speeds, [0, 5, 10, 15]);
+}
+
+#[test]
 fn a_speed_that_nobody_said_is_none() {
     let fixes = seconds(&[&gga("120000", 1), GSA_3D, &gga("120001", 1)], &[43_200, 43_201]);
     assert!(fixes.iter().all(|f| f.speed_mm_s.is_none() && f.heading_cdeg.is_none() && f.day.is_none()));
@@ -93,7 +103,8 @@ fn the_last_word_on_the_fix_counts() {
     let fix = |bodies: &[&str]| read(log(bodies)).len() == 1;
     assert!(fix(&[&a]) && fix(&[&good]) && fix(&[&v, &good]) && fix(&[few, &a]) && fix(&[few, GSA_3D]));
     assert!(!fix(&[&v]) && !fix(&[&none]) && !fix(&[&good, &v]) && !fix(&[&a, &none]) && !fix(&[few]));
-    assert!(!fix(&[&a, &good, GSA_NONE]) && !fix(&[&none, GSA_3D]) && !fix(&[GSA_3D, VTG]));
+    assert!(!fix(&[&good, GSA_NONE]) && !fix(&[&none, GSA_3D]) && !fix(&[GSA_3D, VTG]));
+    assert!(fix(&[&a, &good, GSA_NONE]) && fix(&[GSA_NONE, &good]) && !fix(&[&a, &good, GSA_NONE, &v]));
     // A receiver of several systems says last of all of them together.
     assert!(fix(&["GNGSA,A,3,04,,,,,,,,,,,,2.5,1.3,2.1", &good, GSA_NONE]));
     // A malformed one says nothing, and E is an estimate.
