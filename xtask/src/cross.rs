@@ -128,25 +128,29 @@ fn unpack(home: &Path) -> Result<(), String> {
     fs::write(home.join("complete"), "").map_err(|e| format!("{}: {e}", home.display()))
 }
 
-/// The packages, and the libraries that they depend on and that are not installed.
+/// The packages, and the libraries that they depend on and that are not installed. The C compiler that
+/// Debian's packages ask for is not among them: only foreign targets are built.
 fn wanted() -> Result<Vec<String>, String> {
-    let depends = text(
-        Command::new("apt-cache")
-            .args(["depends", "--recurse", "--no-recommends", "--no-suggests", "--no-conflicts"])
-            .args(["--no-breaks", "--no-replaces", "--no-enhances"])
-            .args(PACKAGES),
-    )?;
-    let names = depends.lines().filter(|l| l.starts_with("lib") && !l.contains(':'));
     let mut wanted: Vec<String> = PACKAGES.iter().map(|p| String::from(*p)).collect();
-    for name in names.filter(|n| !PACKAGES.contains(n)) {
-        let status = text(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", name]));
-        // What rustc brings for itself is always taken: another version may be installed.
-        let own = name.starts_with("libstd-rust-web") || name.starts_with("libllvm");
-        if own || status.as_deref() != Ok("installed") {
-            wanted.push(name.into());
+    let mut next = 0;
+    while let Some(package) = wanted.get(next) {
+        next += 1;
+        let depends = text(Command::new("apt-cache").args(["depends", "--important", package]))?;
+        let names = depends.lines().filter_map(|l| l.trim().strip_prefix("Depends: "));
+        for name in names.filter(|n| n.starts_with("lib")) {
+            // What belongs to the compiler is always taken: the system may have another version.
+            let own = name.starts_with("libstd-rust-web") || name.starts_with("libllvm");
+            if !wanted.iter().any(|w| w == name) && (own || !is_installed(name)) {
+                wanted.push(name.into());
+            }
         }
     }
     Ok(wanted)
+}
+
+fn is_installed(package: &str) -> bool {
+    let status = text(Command::new("dpkg-query").args(["-W", "-f", "${db:Status-Status}", package]));
+    status.as_deref() == Ok("installed")
 }
 
 /// Debian's compiler has no linker of its own for foreign targets; the active toolchain's stands in.

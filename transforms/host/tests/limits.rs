@@ -202,10 +202,8 @@ fn what_is_no_component_of_our_world_is_refused_with_the_reason() {
     let small =
         Engine::new(&EngineSettings { max_component_bytes: 1000, ..EngineSettings::default() }).unwrap();
     let e = Transform::load(&small, HOSTILE, "x", Default::default(), limits()).err().unwrap();
-    assert_eq!(
-        e.to_string().split(':').next(),
-        Some("Transform x has 68622 bytes, and a component may have 1000")
-    );
+    let expected = format!("Transform x has {} bytes, and a component may have 1000:", HOSTILE.len());
+    assert!(e.to_string().starts_with(&expected), "{e}");
 
     // (component)
     let empty = b"\0asm\x0d\0\x01\0";
@@ -226,7 +224,7 @@ fn what_is_no_component_of_our_world_is_refused_with_the_reason() {
 fn changed_bytes_of_a_component_never_do_more_than_fail() {
     let engine = engine();
     let mut random = 0x5eed_u64;
-    for _ in 0..40 {
+    for _ in 0..12 {
         let mut bytes = HOSTILE.to_vec();
         for _ in 0..3 {
             random ^= random << 13;
