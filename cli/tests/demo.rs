@@ -1,0 +1,136 @@
+//! The demo as people run it: the binary, its last line, its exit status, and what lies in the folder.
+
+use serde_json::Value;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+fn milepost(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_milepost"));
+    command.args(args).env_remove("RUST_LOG").stdin(Stdio::null());
+    command
+}
+
+fn demo(data: &Path, args: &[&str]) -> Output {
+    let data = data.to_str().unwrap();
+    milepost(&[&["demo", "--json", "--data-dir", data], args].concat()).output().unwrap()
+}
+
+/// The summary on the last line of standard output, of a demo that ended well.
+#[track_caller]
+fn summary(output: &Output) -> Value {
+    let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
+    let summary: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!(summary["verdict"], "ok", "{err}");
+    assert_eq!((&summary["lost"], &summary["duplicates"]), (&0.into(), &0.into()), "{err}");
+    summary
+}
+
+fn rows(summary: &Value, table: &str) -> u64 {
+    summary["tables"][table]["rows"].as_u64().unwrap_or(0)
+}
+
+fn parquet_files(folder: &Path) -> usize {
+    let Ok(entries) = std::fs::read_dir(folder) else { return 0 };
+    let count = |path: PathBuf| match path.is_dir() {
+        true => parquet_files(&path),
+        false => usize::from(path.extension().is_some_and(|e| e == "parquet")),
+    };
+    entries.map(|e| count(e.unwrap().path())).sum()
+}
+
+fn first_file(folder: &Path) -> PathBuf {
+    let path = std::fs::read_dir(folder).unwrap().next().unwrap().unwrap().path();
+    if path.is_dir() { first_file(&path) } else { path }
+}
+
+#[test]
+fn a_short_demo_loses_nothing_and_a_second_one_goes_on_in_its_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let first = summary(&demo(folder.path(), &["--minutes", "3", "--vehicles", "2"]));
+    for stream in ["gps_data", "vehicle_data", "weather_data", "camera_data", "agent_health"] {
+        assert_eq!(first["streams"][stream]["accepted"].as_u64(), Some(rows(&first, stream)), "{stream}");
+        assert!(rows(&first, stream) > 0, "{stream}");
+        let sizes = &first["streams"][stream];
+        assert!(sizes["json_bytes"].as_u64() > sizes["payload_bytes"].as_u64(), "{stream}: {sizes}");
+        assert!(sizes["json_gzip_bytes"].as_u64() > Some(0), "{stream}");
+        let lake = folder.path().join("lake").join(stream);
+        assert_eq!(first["tables"][stream]["files"].as_u64(), Some(parquet_files(&lake) as u64), "{stream}");
+    }
+    let second = summary(&demo(folder.path(), &["--minutes", "3", "--vehicles", "2", "--no-outage"]));
+    assert_eq!(rows(&second, "vehicle_data"), 2 * rows(&first, "vehicle_data"));
+
+    let lake = folder.path().join("lake");
+    let audit = || milepost(&["audit", lake.to_str().unwrap(), "--json"]).output().unwrap();
+    assert!(audit().status.success());
+    std::fs::remove_file(first_file(&lake.join("gps_data"))).unwrap();
+    let report = audit();
+    assert_eq!(report.status.code(), Some(1));
+    let report: Value = serde_json::from_slice(&report.stdout).unwrap();
+    assert!(report["tables"]["gps_data"]["gaps_undeclared"].as_u64() > Some(0));
+}
+
+/// An NMEA sentence with its checksum.
+fn sentence(body: &str) -> String {
+    let sum = body.bytes().fold(0u8, |a, b| a ^ b);
+    format!("${body}*{sum:02X}\r\n")
+}
+
+#[test]
+fn a_replayed_log_reaches_its_table_row_by_row() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("Van 7 morning.nmea");
+    let mut text = String::new();
+    for i in 0..150 {
+        let time = format!("08{:02}{:02}.00", i / 60, i % 60);
+        let lat = format!("52{:07.4}", 10.0 + f64::from(i) / 100.0);
+        text += &sentence(&format!("GPGGA,{time},{lat},N,00130.5000,W,1,08,0.9,100.0,M,47.0,M,,"));
+        text += &sentence(&format!("GPRMC,{time},A,{lat},N,00130.5000,W,30.0,010.0,020326,,,A"));
+    }
+    std::fs::write(&log, text).unwrap();
+    let args = ["--vehicles", "0", "--no-transforms", "--replay", log.to_str().unwrap()];
+    let summary = summary(&demo(&folder.path().join("data"), &args));
+    assert_eq!(rows(&summary, "gps_data"), 150);
+    assert_eq!(summary["streams"]["gps_data"]["accepted"], 150);
+    assert!(folder.path().join("data/vehicles/Van-7-morning").is_dir());
+}
+
+/// Starts a long demo and waits until readings are in Kafka.
+fn started(data: &Path) -> Child {
+    let mut child = milepost(&["demo", "--vehicles", "2", "--data-dir", data.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains(" readings in Kafka") || line.contains(" 0 readings in Kafka") {
+        line.clear();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "the demo ended before anything was in Kafka");
+    }
+    // What it still says must go somewhere, or it would wait for a reader.
+    std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+    child
+}
+
+#[test]
+fn ctrl_c_leaves_a_state_in_which_the_next_demo_goes_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = started(folder.path());
+    let sent = Command::new("kill").args(["-INT", &child.id().to_string()]).status().unwrap();
+    assert!(sent.success());
+    assert!(child.wait().unwrap().success());
+    summary(&demo(folder.path(), &["--minutes", "2", "--vehicles", "2"]));
+}
+
+#[test]
+fn after_a_kill_the_next_demo_says_how_to_start_over() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut child = started(folder.path());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let refused = demo(folder.path(), &["--minutes", "2"]);
+    assert_eq!(refused.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("rm -r"));
+}
