@@ -115,3 +115,36 @@ impl Settings {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The settings in the handbook are read as they stand there.
+    #[test]
+    fn the_handbooks_examples_can_be_used() {
+        let handbook = include_str!("../../../docs/sources.md");
+        let mut seen = Vec::new();
+        for block in handbook.split("```toml\n").skip(1) {
+            let block = block.split("```").next().unwrap_or_default();
+            // The same with the keys that are commented out.
+            let all: String =
+                block.lines().map(|l| l.strip_prefix("# ").unwrap_or(l).to_string() + "\n").collect();
+            for text in [block, &all] {
+                let mut table: toml::Table = toml::from_str(text).expect(text);
+                for source in table.remove("source").and_then(|s| s.as_array().cloned()).expect("[[source]]")
+                {
+                    let mut source = source.as_table().cloned().expect("a table");
+                    source.remove("name").expect("a name");
+                    seen.push(source["type"].to_string());
+                    let settings: Settings = source.try_into().unwrap_or_else(|e| panic!("{e}\n{text}"));
+                    let clock = Arc::new(crate::clock::FakeClock::at(0));
+                    settings.build(&Context { clock }).unwrap_or_else(|e| panic!("{e}\n{text}"));
+                }
+            }
+        }
+        seen.sort();
+        seen.dedup();
+        assert_eq!(seen.len(), 7, "{seen:?}");
+    }
+}
