@@ -5,6 +5,7 @@ use crate::frame::{MAX_COLUMNS, MAX_READINGS};
 use crate::id::{BootId, Digest, VehicleId};
 use crate::reading::{Body, Clock, Reading, Value};
 use crate::stream::{ColumnSpec, Kind, Stream};
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 
 /// A bitmap, least significant bit first, as Arrow has it: bit `i` is set where row `i` has a value.
@@ -323,12 +324,27 @@ impl Batch {
         Ok(())
     }
 
+    /// All rows as readings; rows of a derived stream share their columns. The error names the column
+    /// whose value does not fit its type.
+    pub fn readings(&self) -> impl Iterator<Item = Result<Reading, &'static str>> + '_ {
+        let own: Arc<[ColumnSpec]> = self.rows.columns.iter().map(|c| c.spec.clone()).collect();
+        (0..self.len()).map(move |i| self.row(i, &own))
+    }
+
     /// Row `i` as a reading; the error names the column whose value does not fit its type.
     pub fn reading(&self, i: usize) -> Result<Reading, &'static str> {
+        let own = match self.stream {
+            Stream::Derived(_) => self.rows.columns.iter().map(|c| c.spec.clone()).collect(),
+            _ => Arc::default(),
+        };
+        self.row(i, &own)
+    }
+
+    fn row(&self, i: usize, own: &Arc<[ColumnSpec]>) -> Result<Reading, &'static str> {
         let (Some(&ts), Some(&clock)) = (self.rows.ts.get(i), self.rows.clock.get(i)) else {
             return Err("ts");
         };
-        Ok(Reading { ts, clock, body: Body::get(&self.stream, &self.rows.columns, i)? })
+        Ok(Reading { ts, clock, body: Body::get(&self.stream, own, &self.rows.columns, i)? })
     }
 }
 

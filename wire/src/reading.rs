@@ -228,13 +228,18 @@ macro_rules! streams {
                 }
             }
 
-            /// Reads row `i` of the columns of a built-in stream.
-            pub(crate) fn get(stream: &Stream, columns: &[Column], i: usize) -> Result<Self, &'static str> {
+            /// Reads row `i`; `own` are the columns' names and kinds, for a derived stream.
+            pub(crate) fn get(
+                stream: &Stream,
+                own: &Arc<[ColumnSpec]>,
+                columns: &[Column],
+                i: usize,
+            ) -> Result<Self, &'static str> {
                 match stream {
                     $(Stream::$name => $name::get(columns, i).map(Body::$name),)*
                     Stream::Derived(name) => Ok(Body::Derived(Derived {
                         stream: name.clone(),
-                        columns: columns.iter().map(|c| c.spec.clone()).collect(),
+                        columns: own.clone(),
                         values: columns.iter().map(|c| c.value(i)).collect(),
                     })),
                 }

@@ -23,7 +23,7 @@ pub enum Kind {
 }
 
 /// A column's name and kind. Names are `[a-z][a-z0-9_]{0,47}`, as stream names are.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct ColumnSpec {
     /// The name, with its unit where the value has one: `speed_mm_s`.
     pub name: Cow<'static, str>,
@@ -40,6 +40,19 @@ impl ColumnSpec {
     /// A column of a derived stream, its name checked.
     pub fn new(name: impl Into<String>, kind: Kind) -> Result<Self, InvalidName> {
         Ok(Self { name: Cow::Owned(check_name(name.into())?), kind })
+    }
+}
+
+impl<'de> Deserialize<'de> for ColumnSpec {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(rename = "ColumnSpec")]
+        struct Unchecked {
+            name: String,
+            kind: Kind,
+        }
+        let Unchecked { name, kind } = Unchecked::deserialize(d)?;
+        Self::new(name, kind).map_err(serde::de::Error::custom)
     }
 }
 

@@ -1,7 +1,8 @@
-//! Readings to measure with: recorded drives from a folder beside the repository, and a made one.
+//! Readings to measure with: recorded drives from a folder beside the repository, and always the
+//! agent's simulated trip.
 
-mod made;
 mod nmea;
+mod trip;
 
 use milepost_wire::reading::Gps;
 use milepost_wire::{Batch, BootId, Clock, ColumnSpec, Kind, Reading, Stream, Value, VehicleId, reading};
@@ -9,7 +10,7 @@ use serde_json::Value as Json;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-pub use made::{Made, made};
+pub use trip::trip;
 
 /// Readings of one stream of one vehicle, in order.
 pub struct Drive {

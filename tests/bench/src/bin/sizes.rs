@@ -6,10 +6,10 @@ use milepost_bench::drives::{self, Drive};
 use milepost_bench::rivals;
 
 fn main() {
-    let made = drives::made(42);
+    let trip = drives::trip(1);
     for n in [60, 10] {
-        println!("\nBytes a reading in batches of {n}, made drive (2 h, seed 42):\n");
-        table(&made.streams, n);
+        println!("\nBytes a reading in batches of {n}, the simulated trip of seed 1:\n");
+        table(&trip, n);
     }
     let recorded = drives::recorded();
     if recorded.is_empty() {
