@@ -1,0 +1,146 @@
+//! The whole chain as processes: agents, a bridge and a sink around a real Mosquitto and a real Kafka.
+
+use crate::kafka::Kafka;
+use crate::process::{Mosquitto, Process, program, wait_for};
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+use tempfile::TempDir;
+
+/// The chain's programs and folders; everything is killed when the value goes.
+pub struct Chain {
+    dir: TempDir,
+    pub mosquitto: Mosquitto,
+    pub kafka: Kafka,
+    agents: BTreeMap<String, Process>,
+    bridge: Option<Process>,
+    sink: Option<Process>,
+}
+
+impl Chain {
+    /// Starts the two brokers; `None` where one of them is not on this machine.
+    pub fn brokers(partitions: i32) -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a temporary folder");
+        for sub in ["mosquitto", "kafka", "lake"] {
+            std::fs::create_dir(dir.path().join(sub)).expect("a folder");
+        }
+        let mosquitto = Mosquitto::start(&dir.path().join("mosquitto"))?;
+        let kafka = Kafka::start(&dir.path().join("kafka"), partitions)?;
+        Some(Self { dir, mosquitto, kafka, agents: BTreeMap::new(), bridge: None, sink: None })
+    }
+
+    /// The lake's folder.
+    pub fn lake(&self) -> PathBuf {
+        self.dir.path().join("lake")
+    }
+
+    /// A file of this chain.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    /// Starts an agent; `config` is what its configuration has beside vehicle, folder and broker.
+    pub fn start_agent(&mut self, vehicle: &str, config: &str) {
+        let file = self.path(&format!("{vehicle}.toml"));
+        let text = format!(
+            "vehicle = \"{vehicle}\"\ndata_dir = \"{}\"\n{config}\n[uplink]\nurl = \"{}\"\n",
+            self.path(vehicle).display(),
+            self.mosquitto.url()
+        );
+        std::fs::write(&file, text).expect("a file");
+        let mut agent = Command::new(program("milepost-agent", "milepost-agent"));
+        agent.arg("--config").arg(&file);
+        let log = self.path(&format!("{vehicle}.log"));
+        self.agents.insert(vehicle.to_owned(), Process::start(&mut agent, &log));
+    }
+
+    /// Kills an agent (-9).
+    pub fn kill_agent(&mut self, vehicle: &str) {
+        self.agents.remove(vehicle).expect("an agent of that name runs").kill();
+    }
+
+    /// Stops an agent as systemd would; it has handed over all that it had.
+    pub fn stop_agent(&mut self, vehicle: &str) {
+        let agent = self.agents.remove(vehicle).expect("an agent of that name runs");
+        let status = agent.terminate(Duration::from_secs(60));
+        assert!(status.success(), "{vehicle} ended with {status}:\n{}", self.log(&format!("{vehicle}.log")));
+    }
+
+    /// Starts the bridge, or starts it again after killing it (-9).
+    pub fn restart_bridge(&mut self) {
+        self.bridge = None;
+        let file = self.path("bridge.toml");
+        let text = format!(
+            "[mqtt]\nurl = \"{}\"\n[kafka]\n\"bootstrap.servers\" = \"{}\"\n",
+            self.mosquitto.url(),
+            self.kafka.bootstrap_servers()
+        );
+        std::fs::write(&file, text).expect("a file");
+        let mut bridge = Command::new(program("milepost-bridge", "milepost-bridge"));
+        bridge.arg("--config").arg(&file);
+        self.bridge = Some(Process::start(&mut bridge, &self.path("bridge.log")));
+    }
+
+    /// Starts the sink, or starts it again after killing it (-9).
+    pub fn restart_sink(&mut self) {
+        self.sink = None;
+        let file = self.path("sink.toml");
+        // A dead sink's partitions are handed on after the session timeout.
+        let text = format!(
+            "lake = \"{}\"\n[sink]\nbrokers = \"{}\"\nfile_age_ms = 1000\n[sink.kafka]\n\
+             \"session.timeout.ms\" = \"6000\"\n",
+            self.lake().display(),
+            self.kafka.bootstrap_servers()
+        );
+        std::fs::write(&file, text).expect("a file");
+        let mut sink = Command::new(program("milepost-sink", "milepost-sink"));
+        sink.arg("--config").arg(&file);
+        self.sink = Some(Process::start(&mut sink, &self.path("sink.log")));
+    }
+
+    /// Waits until the audit finds all accounted for; gives its report. Panics with the last report and
+    /// the programs' logs otherwise.
+    pub fn audited(&self, within: Duration) -> serde_json::Value {
+        let mut last = String::new();
+        let mut good = None;
+        let until = std::time::Instant::now() + within;
+        while good.is_none() && std::time::Instant::now() < until {
+            let (ok, report) = audit(&self.lake());
+            match ok {
+                true => good = Some(report),
+                false => last = report,
+            }
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let Some(report) = good else {
+            let logs: Vec<String> = ["bridge.log", "sink.log"].map(|l| self.log(l)).into();
+            panic!("The audit is not clean after {within:?}: {last}\n{}", logs.join("\n"));
+        };
+        serde_json::from_str(report.lines().last().unwrap_or_default()).expect("the audit prints JSON")
+    }
+
+    /// Waits until a table has at least `rows` rows, as the audit counts them.
+    pub fn wait_for_rows(&self, table: &str, rows: u64, within: Duration) {
+        wait_for(&format!("{rows} rows of {table}"), within, || {
+            let (_, report) = audit(&self.lake());
+            let report: serde_json::Value =
+                serde_json::from_str(report.lines().last().unwrap_or_default()).unwrap_or_default();
+            report["tables"][table]["rows"].as_u64().unwrap_or(0) >= rows
+        });
+    }
+
+    /// The end of a log.
+    pub fn log(&self, name: &str) -> String {
+        let text = std::fs::read_to_string(self.path(name)).unwrap_or_default();
+        let lines: Vec<_> = text.lines().rev().take(30).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join("\n")
+    }
+}
+
+/// Runs `milepost audit --json` on a lake: whether it is clean, and what it printed.
+pub fn audit(lake: &Path) -> (bool, String) {
+    let out = Command::new(program("milepost", "milepost")).arg("audit").arg(lake).arg("--json").output();
+    let out = out.expect("the audit starts");
+    (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
+}

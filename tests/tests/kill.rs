@@ -1,0 +1,101 @@
+//! kill -9 of agent, bridge and sink on real brokers: the audit is clean afterwards. A smoke test; the
+//! rounds follow from a seed, which `MILEPOST_SEED` sets.
+
+use milepost_tests::chain::Chain;
+use milepost_tests::skip;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+const ROUNDS: u64 = 6;
+
+/// Small numbers from a seed (xorshift64*): which program dies, and when.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 ^= self.0 >> 12;
+        self.0 ^= self.0 << 25;
+        self.0 ^= self.0 >> 27;
+        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
+    }
+}
+
+fn trip(seed: u64) -> String {
+    format!(
+        "[[source]]\nname = \"trip\"\ntype = \"simulate\"\nseed = {seed}\nspeed = 100\n\
+         [batch]\nage_max = \"1s\"\n[health]\ninterval = \"1s\"\n[shutdown]\ndrain = \"30s\"\n"
+    )
+}
+
+#[test]
+fn killed_programs_lose_nothing_and_repeat_nothing() {
+    let Some(mut chain) = Chain::brokers(3) else {
+        return skip("Mosquitto or Kafka is missing");
+    };
+    #[allow(clippy::disallowed_methods)]
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
+    let seed = std::env::var("MILEPOST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(now | 1);
+    println!("MILEPOST_SEED={seed}");
+    let mut dice = Dice(seed);
+    chain.restart_bridge();
+    chain.restart_sink();
+    for vehicle in 0..2 {
+        chain.start_agent(&format!("van-{vehicle}"), &trip(vehicle));
+    }
+    for round in 0..ROUNDS {
+        std::thread::sleep(Duration::from_millis(500 + dice.below(2500)));
+        // Each program dies at least once; after that the dice say.
+        match if round < 3 { round } else { dice.below(3) } {
+            0 => {
+                let vehicle = dice.below(2);
+                chain.kill_agent(&format!("van-{vehicle}"));
+                chain.start_agent(&format!("van-{vehicle}"), &trip(vehicle));
+            }
+            1 => chain.restart_bridge(),
+            _ => chain.restart_sink(),
+        }
+    }
+    std::thread::sleep(Duration::from_secs(2));
+    for vehicle in 0..2 {
+        chain.stop_agent(&format!("van-{vehicle}"));
+    }
+    let report = chain.audited(Duration::from_secs(90));
+    let rows = report["tables"]["gps_data"]["rows"].as_u64().unwrap_or(0);
+    assert!(rows > 500, "two vehicles at 100 fixes a second left only {rows} rows: {report}");
+}
+
+#[test]
+fn an_agent_killed_in_mid_batch_loses_no_reading_older_than_the_loss_window() {
+    let Some(mut chain) = Chain::brokers(1) else {
+        return skip("Mosquitto or Kafka is missing");
+    };
+    // A fix each 10 ms, replayed as fast as it was recorded; a batch that never fills.
+    let log: String = (0..6_000u64)
+        .map(|i| {
+            let ts = 1_700_000_000_000_000 + i * 10_000;
+            format!("{{\"ts\":{ts},\"lat_e7\":{},\"lon_e7\":-13000000,\"fix\":1}}\n", 515_000_000 + i)
+        })
+        .collect();
+    std::fs::write(chain.path("drive.ndjson"), log).expect("a file");
+    let batch = "[batch]\ncount_max = 8000\nage_max = \"1h\"\nbytes_max = \"3 MiB\"\n";
+    let replay = format!(
+        "{batch}[[source]]\nname = \"drive\"\ntype = \"replay\"\npath = \"{}\"\nspeed = 1\n",
+        chain.path("drive.ndjson").display()
+    );
+    chain.start_agent("van", &replay);
+    let ran = Duration::from_secs(6);
+    std::thread::sleep(ran);
+    chain.kill_agent("van");
+    // Nothing was sent: bridge and sink start only now, and the agent that drains has no source.
+    chain.restart_bridge();
+    chain.restart_sink();
+    chain.start_agent("van", "[shutdown]\ndrain = \"30s\"\n");
+    std::thread::sleep(Duration::from_secs(2));
+    chain.stop_agent("van");
+    let report = chain.audited(Duration::from_secs(60));
+    let rows = report["tables"]["gps_data"]["rows"].as_u64().unwrap_or(0);
+    // 100 a second; a second to start the program, and the loss window.
+    let at_least = 100 * (ran.as_secs() - 1 - 1) - 100;
+    assert!(rows >= at_least, "{rows} rows of at least {at_least}: {report}\n{}", chain.log("van.log"));
+    let gaps = report["tables"]["gap_data"]["rows"].as_u64().unwrap_or(0);
+    assert!(gaps >= 1, "the crash is declared: {report}");
+}
