@@ -158,7 +158,9 @@ fn incoming(packet: Packet) -> Option<Event> {
 
 fn answer(reason: PubAckReason) -> Answer {
     match reason {
-        PubAckReason::Success | PubAckReason::NoMatchingSubscribers => Answer::Taken,
+        PubAckReason::Success => Answer::Taken,
+        // The broker has thrown the frame away: no bridge has subscribed yet.
+        PubAckReason::NoMatchingSubscribers => Answer::Refused("nobody has subscribed: start a bridge"),
         PubAckReason::NotAuthorized => Answer::Refused("not authorised"),
         PubAckReason::QuotaExceeded => Answer::Refused("quota exceeded"),
         PubAckReason::TopicNameInvalid => Answer::Refused("topic name invalid"),
