@@ -2,7 +2,7 @@
 
 use super::recording_disk::{Fate, RecordingDisk};
 use super::{Arrived, Random, at, drain, gap_rows, open, sample, seeds, small};
-use crate::outbox::{Outbox, Record, SpoolReader};
+use crate::outbox::{Outbox, Record, Settings, SpoolReader};
 use milepost_wire::BootId;
 
 const STREAMS: [&str; 4] = ["gps_data", "harsh_event", "camera_data", "emergency_data"];
@@ -239,4 +239,41 @@ fn a_power_cut_during_recovery_is_recovered_too() {
     }
     println!("{count} states recovered");
     assert!(count > 100);
+}
+
+#[test]
+fn a_power_cut_takes_at_most_the_loss_window_whatever_the_batch_size() {
+    for batch_count_max in [1, 7, 60, 8_192] {
+        let settings = Settings { batch_count_max, ..Settings::default() };
+        let disk = RecordingDisk::default();
+        let (mut outbox, _reader) = open(&disk, &settings, BOOT, 0);
+        // When each reading came, and when each operation was done.
+        let (mut came, mut done, mut deadline) = (Vec::new(), Vec::new(), 0);
+        for millis in 0..8_000 {
+            if millis >= deadline {
+                deadline = outbox.tick(at(millis)).as_millis() as u64;
+            }
+            if millis % 13 == 0 {
+                outbox.accept(&sample(0, came.len() as u64), &[], at(millis)).expect("the disk works");
+                came.push(millis);
+                deadline = deadline.min(millis + 750);
+            }
+            done.resize(disk.ops(), millis);
+        }
+        for n in 1..=disk.ops() {
+            let until = done.get(n).copied().unwrap_or(7_999);
+            let cut = disk.after(n, &mut |_| Fate::Nothing);
+            let (_outbox, mut reader) = open(&cut, &settings, 0xb1, 0);
+            let mut arrived = Arrived::default();
+            drain(&mut reader).iter().for_each(|r| arrived.take(r));
+            let seqs = arrived.seqs(BOOT, "gps_data");
+            let safe = came.iter().filter(|t| **t + 1_000 <= until).count() as u64;
+            for seq in 0..safe {
+                assert!(
+                    seqs.contains(&seq),
+                    "batches of {batch_count_max}, cut at {until} ms: {seq} of {safe}"
+                );
+            }
+        }
+    }
 }

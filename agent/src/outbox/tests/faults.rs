@@ -205,6 +205,29 @@ fn a_turned_bit_anywhere_is_survived_and_what_it_costs_is_declared() {
 }
 
 #[test]
+fn a_part_that_cannot_be_read_costs_itself_and_is_declared() {
+    let disk = RecordingDisk::default();
+    let settings = Settings { segment_bytes: 100_000, ..small() };
+    let (mut outbox, _reader) = open(&disk, &settings, 0xb0, 0);
+    for n in 0..1_200 {
+        outbox.accept(&gps(n), &[], at(n * 10)).unwrap();
+        outbox.tick(at(n * 10));
+    }
+    outbox.close(at(13_000));
+    let name = crate::outbox::segment::name(crate::outbox::Lane::Live, 1);
+    assert!(disk.files().iter().any(|f| f.0 == name && f.1 > 12_000));
+    let rotten = disk.copy();
+    rotten.unreadable(&name, 5_000, 5_600);
+    accounted(&rotten, [1_200, 0, 0, 0], "unreadable");
+    let rotten = disk.copy();
+    rotten.unreadable(&name, 5_000, 5_600);
+    let (_outbox, mut reader) = open(&rotten, &small(), 0xb2, 0);
+    let mut arrived = Arrived::default();
+    drain(&mut reader).iter().for_each(|r| arrived.take(r));
+    assert!((700..1_200).contains(&arrived.count(0xb0, "gps_data")));
+}
+
+#[test]
 fn any_file_may_be_gone_or_hold_nonsense_without_a_panic() {
     for clean in [true, false] {
         let (disk, accepted) = filled(clean);

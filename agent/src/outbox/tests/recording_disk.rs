@@ -47,6 +47,8 @@ struct State {
     /// The most bytes that all files may have together.
     space: Option<usize>,
     read: usize,
+    /// Where reading fails: a file, and from which byte to which.
+    unreadable: Option<(usize, u64, u64)>,
 }
 
 #[derive(Clone, Default)]
@@ -121,6 +123,11 @@ impl RecordingDisk {
         let inode = state.names[name];
         let file = state.files.get_mut(&inode).expect("the file");
         file[at as usize] ^= with;
+    }
+
+    pub(super) fn unreadable(&self, name: &str, from: u64, to: u64) {
+        let mut state = self.lock();
+        state.unreadable = Some((state.names[name], from, to));
     }
 
     pub(super) fn remove(&self, name: &str) {
@@ -337,6 +344,12 @@ impl File for Handle {
     fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
         let mut state = self.disk.lock();
         state.read += into.len();
+        let touches = |(inode, from, to): (usize, u64, u64)| {
+            inode == self.inode && offset < to && offset + into.len() as u64 > from
+        };
+        if state.unreadable.is_some_and(touches) {
+            return Err(error(io::ErrorKind::Other));
+        }
         let file = &state.files[&self.inode];
         let from = (offset as usize).min(file.len());
         let n = into.len().min(file.len() - from);
