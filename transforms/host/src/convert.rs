@@ -1,6 +1,7 @@
 //! Readings into the interface's records and back.
 
 use crate::bindings::milepost::transform::types as wit;
+use crate::packed::{Batch, Fix};
 use milepost_wire::reading as wire;
 use milepost_wire::{Body, Clock, ColumnSpec, Derived, Kind, Reading, Stream, StreamName, Value};
 use std::sync::Arc;
@@ -10,8 +11,8 @@ use std::sync::Arc;
 pub(crate) fn with_batch<R>(
     stream: &Stream,
     readings: &[Reading],
-    fixes: &mut Vec<wit::Gps>,
-    call: impl FnOnce(wit::BatchParam<'_>) -> R,
+    fixes: &mut Vec<Fix>,
+    call: impl FnOnce(Batch<'_>) -> R,
 ) -> Option<R> {
     macro_rules! each {
         ($body:ident, $make:expr) => {
@@ -24,21 +25,15 @@ pub(crate) fn with_batch<R>(
             fixes.reserve(readings.len());
             for reading in readings {
                 let Body::Gps(b) = &reading.body else { return None };
-                fixes.push(gps_in(reading, b));
+                fixes.push(Fix::new(reading, b));
             }
-            call(wit::BatchParam::Gps(fixes))
+            call(Batch::Gps(fixes))
         }
-        Stream::Vehicle => {
-            call(wit::BatchParam::Vehicle(&each!(Vehicle, vehicle_in).collect::<Option<Vec<_>>>()?))
-        }
-        Stream::Camera => {
-            call(wit::BatchParam::Camera(&each!(Camera, camera_in).collect::<Option<Vec<_>>>()?))
-        }
-        Stream::Weather => {
-            call(wit::BatchParam::Weather(&each!(Weather, weather_in).collect::<Option<Vec<_>>>()?))
-        }
+        Stream::Vehicle => call(Batch::Vehicle(&each!(Vehicle, vehicle_in).collect::<Option<Vec<_>>>()?)),
+        Stream::Camera => call(Batch::Camera(&each!(Camera, camera_in).collect::<Option<Vec<_>>>()?)),
+        Stream::Weather => call(Batch::Weather(&each!(Weather, weather_in).collect::<Option<Vec<_>>>()?)),
         Stream::Emergency => {
-            call(wit::BatchParam::Emergency(&each!(Emergency, emergency_in).collect::<Option<Vec<_>>>()?))
+            call(Batch::Emergency(&each!(Emergency, emergency_in).collect::<Option<Vec<_>>>()?))
         }
         Stream::Derived(name) => {
             let rows = each!(Derived, |r: &Reading, d| (clock_in(r.clock), r.ts, d));
@@ -56,11 +51,7 @@ pub(crate) fn with_batch<R>(
                 .collect();
             let columns: Vec<wit::ColumnParam<'_>> =
                 columns.iter().map(|c| wit::ColumnParam { name: &c.name, kind: kind_in(c.kind) }).collect();
-            call(wit::BatchParam::Derived(wit::DerivedParam {
-                stream: name.as_str(),
-                columns: &columns,
-                rows: &rows,
-            }))
+            call(Batch::Derived(wit::DerivedParam { stream: name.as_str(), columns: &columns, rows: &rows }))
         }
         Stream::Health | Stream::Gap => return None,
     })
@@ -193,21 +184,6 @@ macro_rules! record {
             wire::$name { $($number: r.$number,)* $($text: r.$text,)* $($option: r.$option,)* }
         }
     };
-}
-
-fn gps_in(reading: &Reading, b: &wire::Gps) -> wit::Gps {
-    wit::Gps {
-        ts_us: reading.ts,
-        clock: clock_in(reading.clock),
-        lat_e7: b.lat_e7,
-        lon_e7: b.lon_e7,
-        altitude_cm: b.altitude_cm,
-        speed_mm_s: b.speed_mm_s,
-        heading_cdeg: b.heading_cdeg,
-        fix: b.fix,
-        satellites: b.satellites,
-        hdop_e2: b.hdop_e2,
-    }
 }
 
 fn gps_out(r: wit::Gps) -> wire::Gps {

@@ -3,11 +3,11 @@
 //! becomes of each; it has no other way to reach the world.
 //!
 //! Reading order: [`limits`] says what a transform may use, [`failure`] what can go wrong, [`engine`]
-//! compiles, `sandbox` holds an instance and what it may call, `convert` and `verdict` translate
-//! readings there and back, [`transform`] puts these together. This crate does not choose what happens
+//! compiles, `sandbox` holds an instance and what it may call, `packed`, `convert` and `verdict`
+//! translate readings there and back, [`transform`] puts these together. This crate does not choose what happens
 //! to a reading that makes a transform fail: it leaves everything as it was before the call and says
 //! why, and the caller bisects.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 pub mod counters;
 pub mod failure;
@@ -18,6 +18,7 @@ mod cpu;
 pub mod engine;
 mod sandbox;
 
+mod packed;
 mod convert;
 mod verdict;
 

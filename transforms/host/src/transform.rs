@@ -1,12 +1,12 @@
 //! One transform: loaded, called, and put back on its feet after a failure.
 
 use crate::bindings::TransformPre;
-use crate::bindings::milepost::transform::types as wit;
 use crate::convert;
 use crate::counters::Counters;
 use crate::engine::Engine;
 use crate::failure::{Failure, LoadError};
 use crate::limits::Limits;
+use crate::packed::{self, Batch, Fix};
 use crate::sandbox::{Host, Instance};
 use crate::verdict::Verdict;
 use milepost_wire::{Reading, Stream};
@@ -67,7 +67,7 @@ pub struct Transform {
     running: Run,
     counters: Arc<Counters>,
     /// Room for the fixes of a batch, used again.
-    fixes: Vec<wit::Gps>,
+    fixes: Vec<Fix>,
 }
 
 /// The instance, or what outlived the last one.
@@ -232,7 +232,7 @@ impl Transform {
         stream: &Stream,
         len: usize,
         newest: i64,
-        batch: wit::BatchParam<'_>,
+        batch: Batch<'_>,
     ) -> Result<Verdict, Failure> {
         let Run::Live(instance) = &mut self.running else {
             return Err(Failure::InitFailed("there is no instance".into()));
@@ -241,7 +241,8 @@ impl Transform {
         host.begin();
         host.set_now(host.now_us().max(newest));
         let (now_us, limits) = (host.now_us(), host.limits().clone());
-        let output = instance.call(limits.cpu, |exports, store| exports.call_process(store, batch))?;
+        let output =
+            instance.call(limits.cpu, |exports, store| packed::call_process(exports, store, batch))?;
         let mut verdict = Verdict::check(output.map_err(Failure::GuestError)?, stream, len, &limits)?;
         if self.tick_every_us > 0 {
             let due = *self.next_tick_us.get_or_insert(now_us.saturating_add(self.tick_every_us));

@@ -171,14 +171,18 @@ mod tests {
     }
 
     fn row(ts_us: i64) -> wit::Gps {
-        let mut room = Vec::new();
-        let Some(row) = convert::with_batch(&Stream::Gps, &[fix(ts_us)], &mut room, |batch| match batch {
-            wit::BatchParam::Gps(rows) => rows[0],
-            _ => unreachable!("fixes become fixes"),
-        }) else {
-            unreachable!("a fix is of its stream")
-        };
-        row
+        wit::Gps {
+            ts_us,
+            clock: wit::Clock::Gps,
+            lat_e7: 0,
+            lon_e7: 0,
+            altitude_cm: None,
+            speed_mm_s: None,
+            heading_cdeg: None,
+            fix: 1,
+            satellites: None,
+            hdop_e2: None,
+        }
     }
 
     /// What five fixes at 0, 10, 20, … become: their times, how many were taken out and added.

@@ -4,7 +4,8 @@
 mod drive;
 
 use milepost_transform_host::{Engine, EngineSettings, Failure, Limits, LoadError, Transform};
-use milepost_wire::{Body, Reading, Stream, Value};
+use milepost_wire::reading::Gps;
+use milepost_wire::{Body, Clock, Reading, Stream, Value};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -177,6 +178,47 @@ fn state_moves_to_another_instance() {
     assert!(matches!(other.set_state(odd), Err(Failure::GuestError(what)) if what.contains("too short")));
     let out = other.process(&Stream::Gps, &drive::fixes(1, 1)).unwrap();
     assert_eq!(counted(&out.readings)[0].0, 1);
+}
+
+#[test]
+fn every_field_of_a_fix_goes_in_and_comes_back() {
+    let mut transform = load("give back").unwrap();
+    let full = Gps {
+        lat_e7: -899_999_999,
+        lon_e7: 1_799_999_999,
+        altitude_cm: Some(-1234),
+        speed_mm_s: Some(u32::MAX),
+        heading_cdeg: Some(35_999),
+        fix: 99,
+        satellites: Some(255),
+        hdop_e2: Some(u16::MAX),
+    };
+    let none = Gps {
+        altitude_cm: None,
+        speed_mm_s: None,
+        heading_cdeg: None,
+        satellites: None,
+        hdop_e2: None,
+        ..full
+    };
+    let one = |make: fn(&mut Gps)| {
+        let mut fix = none.clone();
+        make(&mut fix);
+        fix
+    };
+    let fixes = [
+        full.clone(),
+        one(|f| f.altitude_cm = Some(i32::MIN)),
+        one(|f| f.speed_mm_s = Some(1)),
+        one(|f| f.heading_cdeg = Some(2)),
+        one(|f| f.satellites = Some(3)),
+        one(|f| f.hdop_e2 = Some(4)),
+        none,
+    ];
+    let clocks = [Clock::Gps, Clock::Ntp, Clock::None].into_iter().cycle();
+    let reading = |(fix, clock): (&Gps, Clock)| Reading { ts: i64::MIN + 5, clock, body: fix.clone().into() };
+    let readings: Vec<Reading> = fixes.iter().zip(clocks).map(reading).collect();
+    assert_eq!(transform.process(&Stream::Gps, &readings).unwrap().readings, readings);
 }
 
 #[test]

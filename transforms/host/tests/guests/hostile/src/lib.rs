@@ -72,6 +72,7 @@ impl Transform for Hostile {
                 });
                 Next::Keep
             }
+            "give back" => Next::Change(*fix),
             "fail" => {
                 out.fail("this fix is bad");
                 Next::Keep
