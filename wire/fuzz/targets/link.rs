@@ -1,0 +1,8 @@
+//! `cargo +nightly fuzz run link`, from `wire/`.
+#![no_main]
+
+#[path = "../bodies.rs"]
+#[allow(dead_code)]
+mod bodies;
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| bodies::link(bytes));
