@@ -63,7 +63,7 @@ pub fn json(batch: &Batch) -> Vec<u8> {
                     Value::Float(v) => json!(v),
                     Value::Bool(v) => json!(v),
                     Value::Text(v) => json!(v),
-                    Value::Bytes(v) => json!(v),
+                    Value::Bytes(v) => json!(base64(&v)),
                 };
                 row.insert(name.into(), value);
             }
@@ -95,28 +95,42 @@ pub fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.write_all(bytes).and_then(|()| encoder.finish()).expect("writing to memory")
 }
 
-fn envelope(batch: &Batch, readings: Json) -> Json {
-    json!({ "vehicle_id": batch.vehicle.as_str(), "boot_id": batch.boot.0, "stream": batch.stream.name(),
-        "first_seq": batch.first_seq, "readings": readings })
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let group = |three: &[u8]| {
+        let bits = three.iter().fold(0u32, |bits, b| bits << 8 | u32::from(*b)) << (8 * (3 - three.len()));
+        let digit = move |i: usize| {
+            if i > three.len() { '=' } else { DIGITS[(bits >> (18 - 6 * i)) as usize & 63].into() }
+        };
+        [digit(0), digit(1), digit(2), digit(3)]
+    };
+    bytes.chunks(3).flat_map(group).collect()
 }
 
-/// An envelope with an array of integers for each reading, the names left out.
+/// An envelope with an array for each reading, the names of columns left out.
 fn cbor(batch: &Batch) -> Vec<u8> {
+    use ciborium::Value as Cbor;
     let row = |i: usize| {
-        let cell = |c: &milepost_wire::Column| match c.value(i) {
-            Value::Null => Json::Null,
-            Value::Int(v) => json!(v),
-            Value::Float(v) => json!(v),
-            Value::Bool(v) => json!(v),
-            Value::Text(v) => json!(v),
-            Value::Bytes(v) => json!(v),
-        };
-        let own = batch.rows.columns.iter().map(cell);
-        Json::Array(std::iter::once(json!(batch.rows.ts[i])).chain(own).collect())
+        let own = batch.rows.columns.iter().map(|c| match c.value(i) {
+            Value::Null => Cbor::Null,
+            Value::Int(v) => v.into(),
+            Value::Float(v) => v.into(),
+            Value::Bool(v) => v.into(),
+            Value::Text(v) => v.into(),
+            Value::Bytes(v) => v.into(),
+        });
+        Cbor::Array(std::iter::once(batch.rows.ts[i].into()).chain(own).collect())
     };
+    let field = |name: &str, value: Cbor| (name.into(), value);
+    let envelope = Cbor::Map(vec![
+        field("vehicle_id", batch.vehicle.as_str().into()),
+        field("boot_id", batch.boot.0.into()),
+        field("stream", batch.stream.name().into()),
+        field("first_seq", batch.first_seq.into()),
+        field("readings", Cbor::Array((0..batch.len()).map(row).collect())),
+    ]);
     let mut out = Vec::new();
-    let rows = (0..batch.len()).map(row).collect();
-    ciborium::into_writer(&envelope(batch, Json::Array(rows)), &mut out).expect("writing to memory");
+    ciborium::into_writer(&envelope, &mut out).expect("writing to memory");
     out
 }
 
