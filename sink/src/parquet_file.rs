@@ -3,7 +3,7 @@
 
 use crate::dedupe::merge;
 use crate::ledger::{Seen, Shape};
-use crate::table::{NO_DICTIONARY, TableRows};
+use crate::table::{NO_DICTIONARY, NO_STATISTICS, TableRows};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
@@ -109,6 +109,9 @@ fn properties(shape: &Shape) -> WriterProperties {
         .set_statistics_enabled(EnabledStatistics::Chunk);
     for name in NO_DICTIONARY {
         builder = builder.set_column_dictionary_enabled(ColumnPath::from(name), false);
+    }
+    for name in NO_STATISTICS {
+        builder = builder.set_column_statistics_enabled(ColumnPath::from(name), EnabledStatistics::None);
     }
     builder.build()
 }
