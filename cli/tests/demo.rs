@@ -134,3 +134,41 @@ fn after_a_kill_the_next_demo_says_how_to_start_over() {
     assert_eq!(refused.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&refused.stderr).contains("rm -r"));
 }
+
+#[test]
+fn it_stops_before_kafka_could_drop_and_what_is_left_comes_with_the_next_demo() {
+    let folder = tempfile::tempdir().unwrap();
+    let log = folder.path().join("cameras.ndjson");
+    let picture = |n: u64| {
+        // Bytes that do not compress, as base64's own letters.
+        let mut x = n + 1;
+        let mut letter = || {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(x >> 58) as usize]
+        };
+        String::from_utf8((0..64_000).map(|_| letter()).collect()).unwrap()
+    };
+    let line = |n: u64| {
+        let ts = 1_772_438_400_000_000 + n * 1_000_000;
+        format!(
+            "{{\"stream\":\"camera_data\",\"ts\":{ts},\"camera_id\":\"front\",\"image\":\"{}\"}}\n",
+            picture(n)
+        )
+    };
+    std::fs::write(&log, (0..200).map(line).collect::<String>()).unwrap();
+    let data = folder.path().join("data");
+    let args = ["--vehicles", "0", "--no-transforms", "--no-outage", "--replay", log.to_str().unwrap()];
+    let full = demo(&data, &args);
+    let said = String::from_utf8_lossy(&full.stderr).into_owned();
+    assert_eq!(full.status.code(), Some(1), "{said}");
+    assert!(said.contains("keeps 5242880 bytes a partition"), "{said}");
+    // Fewer at a time: the rest in as many demos as it takes.
+    for _ in 0..5 {
+        let next = demo(&data, &["--vehicles", "0"]);
+        if next.status.success() {
+            assert!(rows(&summary(&next), "camera_data") > 85);
+            return;
+        }
+    }
+    panic!("the rest does not come");
+}

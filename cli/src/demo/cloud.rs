@@ -1,8 +1,9 @@
 //! The cloud side of the demo: broker, bridge, Kafka, sink and S3, started in the order in which each
 //! finds the next, and stopped in the order in which readings pass, so that nothing stays behind.
 
+use super::gate::{Full, Gate};
 use super::kafka::Kafka;
-use super::tap::{Full, Sizes, Tap};
+use super::tap::{Sizes, Tap};
 use super::{broker, s3};
 use crate::Failure;
 use crate::audit::Promise;
@@ -11,7 +12,7 @@ use milepost_sink::{Sink, store};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long readings that the broker has may take to reach Kafka, and Kafka's the lake.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -29,6 +30,7 @@ pub(crate) struct Cloud {
     sink: Sink,
     kafka: Kafka,
     lake: s3::Server,
+    since: Instant,
 }
 
 /// How far readings have come.
@@ -57,8 +59,6 @@ impl Cloud {
         let mut settings = milepost_bridge::Settings::default();
         settings.mqtt.url = format!("mqtt://{broker}");
         settings.kafka.set("bootstrap.servers", kafka.brokers());
-        // What is between the broker and Kafka is what the watch over full partitions cannot see.
-        settings.in_flight_bytes = 256 << 10;
         let bridge = Bridge::start(settings)?;
         let subscribed = tokio::time::timeout(PATIENCE, bridge.subscribed()).await;
         subscribed.map_err(|_| "The bridge finds no MQTT broker")?;
@@ -71,7 +71,7 @@ impl Cloud {
         };
         let sink = Sink::start(settings, store)?;
         let tap = Tap::start(kafka.brokers(), partitions)?;
-        Ok(Self { broker, bridge, tap, sink, kafka, lake: server })
+        Ok(Self { broker, bridge, tap, sink, kafka, lake: server, since: Instant::now() })
     }
 
     /// Where the broker listens.
@@ -86,9 +86,9 @@ impl Cloud {
         Progress { in_kafka: self.tap.counts().1, rows, files }
     }
 
-    /// Whether Kafka's mock may soon drop something.
-    pub(crate) fn check(&self) -> Result<(), Full> {
-        self.tap.check(self.bridge.counters().received_bytes)
+    /// Tells the gate what has arrived, and whether vehicles are held back for good.
+    pub(crate) fn check(&self, gate: &Gate) -> Result<(), Full> {
+        gate.look(self.tap.seen(), self.since.elapsed())
     }
 
     /// Waits until what the agents have sent is in the lake, and stops. The agents must have stopped.

@@ -13,6 +13,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// The prebuilt transforms in the order of the chain: events need every fix, so they come first.
@@ -21,8 +22,6 @@ const TRANSFORMS: [(&str, &[u8]); 3] = [
     ("privacy_zones", include_bytes!("../../../transforms/prebuilt/privacy_zones.wasm")),
     ("downsample", include_bytes!("../../../transforms/prebuilt/downsample.wasm")),
 ];
-/// How long vehicles may take to hand over what their spools hold when the demo ends.
-pub(crate) const DRAIN: Duration = Duration::from_secs(60);
 const MIB: u64 = 1 << 20;
 
 /// What the fleet is.
@@ -42,6 +41,8 @@ pub(crate) struct Plan {
 /// The running fleet.
 pub(crate) struct Fleet {
     agents: Vec<AgentHandle>,
+    /// Vehicles of earlier demos in this folder that this one has not: they only deliver what is left.
+    parked: Vec<AgentHandle>,
 }
 
 /// A vehicle at a moment.
@@ -63,9 +64,9 @@ impl Fleet {
             false => None,
         };
         let mut agents = Vec::new();
-        for (vehicle, settings) in plan.sources()? {
+        for (vehicle, source) in plan.sources()? {
             let mut config = config(&vehicle, &folder.join(vehicle.as_str()), broker);
-            config.source = vec![SourceConfig { name: settings.0, settings: settings.1 }];
+            config.source = vec![source];
             if plan.transforms {
                 config.transform =
                     TRANSFORMS.iter().map(|(name, component)| transform(name, component)).collect();
@@ -73,7 +74,19 @@ impl Fleet {
             let seams = Seams { engine: engine.clone(), ..Seams::default() };
             agents.push(Agent::start(config, seams).await.map_err(|e| format!("Vehicle {vehicle}: {e}"))?);
         }
-        Ok(Self { agents })
+        let mut parked = Vec::new();
+        for vehicle in left(folder, &agents) {
+            let config = config(&vehicle, &folder.join(vehicle.as_str()), broker);
+            let agent = Agent::start(config, Seams::default()).await;
+            parked.push(agent.map_err(|e| format!("Vehicle {vehicle}: {e}"))?);
+        }
+        Ok(Self { agents, parked })
+    }
+
+    /// Whether nothing waits in any spool, as far as the last quarter of a second shows.
+    pub(crate) fn is_drained(&self) -> bool {
+        let waiting = |a: &AgentHandle| a.status().map_or(1, |s| s.lanes.iter().map(|l| l.depth).sum());
+        self.agents.iter().chain(&self.parked).all(|a| waiting(a) == 0)
     }
 
     /// Waits until every vehicle has come to the end of its trip or log.
@@ -90,26 +103,26 @@ impl Fleet {
     pub(crate) fn look(&self) -> Vec<Look> {
         let look = |agent: &AgentHandle| {
             let figures = agent.counters();
-            let load = |n: &std::sync::atomic::AtomicU64| n.load(std::sync::atomic::Ordering::Relaxed);
             Look {
                 vehicle: agent.vehicle().to_string(),
-                readings: figures.sources.iter().map(|(_, c)| load(&c.received)).sum(),
+                readings: figures.sources.iter().map(|(_, c)| c.received.load(Relaxed)).sum(),
                 waiting: agent.status().map_or(0, |s| s.lanes.iter().map(|l| l.depth).sum()),
-                connected: figures.uplink.connected.load(std::sync::atomic::Ordering::Relaxed),
+                connected: figures.uplink.connected.load(Relaxed),
             }
         };
         self.agents.iter().map(look).collect()
     }
 
-    /// Stops all vehicles: each sends what its spool holds. Returns what must arrive, and how many
-    /// records could not be handed over.
-    pub(crate) async fn stop(self) -> Stopped {
-        let stop = |agent: AgentHandle| async {
+    /// Stops all vehicles: each sends what its spool holds, for at most `drain`. Returns what must
+    /// arrive, and how many records could not be handed over.
+    pub(crate) async fn stop(self, drain: Duration) -> Stopped {
+        let stop = |agent: AgentHandle| async move {
             let (vehicle, boot) = (agent.vehicle().to_string(), agent.boot().0);
-            (vehicle, boot, agent.stop(DRAIN).await)
+            (vehicle, boot, agent.stop(drain).await)
         };
         let mut stopped = Stopped::default();
-        for (vehicle, boot, report) in futures::future::join_all(self.agents.into_iter().map(stop)).await {
+        let all = self.agents.into_iter().chain(self.parked);
+        for (vehicle, boot, report) in futures::future::join_all(all.map(stop)).await {
             stopped.add(&vehicle, boot, &report);
         }
         stopped
@@ -160,11 +173,11 @@ impl Plan {
     }
 
     /// Each vehicle's name, and its source's name and settings.
-    fn sources(&self) -> Result<Vec<(VehicleId, (String, source::Settings))>, Failure> {
+    fn sources(&self) -> Result<Vec<(VehicleId, SourceConfig)>, Failure> {
         let mut all = Vec::new();
         for n in 0..self.vehicles {
             let vehicle = VehicleId::new(format!("van-{:02}", n + 1))?;
-            all.push((vehicle, ("trip".to_owned(), source::Settings::Simulate(trip(self, n)))));
+            all.push((vehicle, source("trip", source::Settings::Simulate(trip(self, n)))));
         }
         for path in &self.replays {
             let vehicle = vehicle_of(path)?;
@@ -173,10 +186,20 @@ impl Plan {
                     format!("Two vehicles would be called {vehicle}: rename {}", path.display()).into()
                 );
             }
-            all.push((vehicle, ("replay".to_owned(), replay(path))));
+            all.push((vehicle, source("replay", replay(path))));
         }
         Ok(all)
     }
+}
+
+/// Vehicles with a folder that are not among `agents`.
+fn left(folder: &Path, agents: &[AgentHandle]) -> Vec<VehicleId> {
+    let Ok(entries) = std::fs::read_dir(folder) else { return Vec::new() };
+    let name = |entry: std::fs::DirEntry| VehicleId::new(entry.file_name().into_string().ok()?).ok();
+    let mut left: Vec<_> = entries.flatten().filter_map(name).collect();
+    left.retain(|vehicle| agents.iter().all(|agent| agent.vehicle() != vehicle));
+    left.sort();
+    left
 }
 
 /// The vehicle that replays a log: named after the file, without its ending.
@@ -200,6 +223,10 @@ fn config(vehicle: &VehicleId, folder: &Path, broker: SocketAddr) -> Config {
     config.spool.bytes_max = Size(256 * MIB);
     config.health.interval = Span(Duration::from_secs(5));
     config
+}
+
+fn source(name: &str, settings: source::Settings) -> SourceConfig {
+    SourceConfig { name: name.to_owned(), settings }
 }
 
 fn transform(name: &str, component: &[u8]) -> TransformConfig {

@@ -4,8 +4,9 @@
 //! so the demo stops in the order of the data path and leaves a mark while it runs: see [`marker`].
 
 mod broker;
-mod cloud;
+pub(crate) mod cloud;
 mod fleet;
+mod gate;
 mod kafka;
 mod marker;
 mod progress;
@@ -18,11 +19,12 @@ use crate::audit::{self, Verdict};
 use crate::{Failure, Outcome};
 use clap::Args;
 use cloud::Cloud;
-use fleet::{Fleet, Plan};
+use fleet::{Fleet, Plan, Stopped};
+use gate::Gate;
 use marker::Marker;
 use milepost_sink::store::Folder;
 use progress::{Show, State};
-use proxy::Proxy;
+use proxy::{Network, Proxy};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -34,6 +36,10 @@ const SPEED: f64 = 200.0;
 const STEP: Duration = Duration::from_millis(100);
 /// How long the network is away at least and at most.
 const OUTAGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(8));
+/// How long vehicles may take to hand over what their spools hold when the demo ends.
+const DRAIN: Duration = Duration::from_secs(30);
+/// How long the broker's last answers may take.
+const HUSH: Duration = Duration::from_millis(500);
 /// Kafka partitions of a topic: enough that few vehicles share one.
 const PARTITIONS: usize = 32;
 
@@ -77,7 +83,7 @@ enum End {
     /// Ctrl-C.
     Interrupted,
     /// Kafka's mock would soon have dropped something.
-    Full(tap::Full),
+    Full(gate::Full),
 }
 
 /// Runs the command.
@@ -118,7 +124,8 @@ async fn demo(options: &Options) -> Result<Summary, Failure> {
     let secret =
         u128::from(milepost_agent::clock::entropy()) << 64 | u128::from(milepost_agent::clock::entropy());
     let cloud = Cloud::start(&lake, vehicles + 64, partitions, secret).await?;
-    let network = Proxy::start(cloud.broker()).await?;
+    let gate = Arc::<Gate>::default();
+    let network = Proxy::start(cloud.broker(), gate.clone()).await?;
     let fleet = match Fleet::start(&plan, &folder.join("vehicles"), network.address()).await {
         Ok(fleet) => fleet,
         Err(e) => {
@@ -129,10 +136,10 @@ async fn demo(options: &Options) -> Result<Summary, Failure> {
         }
     };
     let mut show = Show::start(&fleet.look());
-    let end = drive(&plan, options.outage || !options.no_outage, &cloud, &network, &fleet, &mut show).await;
-    network.set_up(true);
+    let end =
+        drive(&plan, options.outage || !options.no_outage, &cloud, &network, &gate, &fleet, &mut show).await;
     match &end {
-        End::Arrived => show.say("All vehicles have arrived; what their spools hold is sent."),
+        End::Arrived => show.say("Stopping: the vehicles say goodbye, and the last files are written."),
         End::Interrupted => {
             show.say("Stopping: what the vehicles have read goes to the lake. Ctrl-C again kills.")
         }
@@ -143,14 +150,49 @@ async fn demo(options: &Options) -> Result<Summary, Failure> {
             std::process::exit(130);
         }
     });
-    let stopped = fleet.stop().await;
+    let (stopped, full) = stop(fleet, &end, &cloud, &network, &gate, &show).await;
     let sizes = cloud.stop(&stopped.expected).await?;
     show.end();
     let report = audit::audit(Arc::new(Folder::open(&lake)?), &stopped.expected).await?;
     marker.clear()?;
-    let summary = Summary::new(&report, sizes, &stopped, matches!(end, End::Full(_)), &lake, since.elapsed());
+    let summary = Summary::new(&report, sizes, &stopped, full, &lake, since.elapsed());
     summary.print(&report, options.json);
     Ok(summary)
+}
+
+/// Stops the vehicles. The second value says whether Kafka was too full for what they had left.
+async fn stop(
+    fleet: Fleet,
+    end: &End,
+    cloud: &Cloud,
+    network: &Proxy,
+    gate: &Gate,
+    show: &Show,
+) -> (Stopped, bool) {
+    if let End::Full(_) = end {
+        hush(network).await;
+        return (fleet.stop(Duration::ZERO).await, true);
+    }
+    network.set(Network::Up);
+    let mut stopping = std::pin::pin!(fleet.stop(DRAIN));
+    loop {
+        tokio::select! {
+            stopped = &mut stopping => return (stopped, false),
+            () = tokio::time::sleep(STEP) => {}
+        }
+        if let Err(full) = cloud.check(gate) {
+            show.say(&full.to_string());
+            hush(network).await;
+            return (stopping.await, true);
+        }
+    }
+}
+
+/// Lets no byte more to Kafka: what the broker has is answered, and the rest stays in the spools.
+async fn hush(network: &Proxy) {
+    network.set(Network::Hushed);
+    tokio::time::sleep(HUSH).await;
+    network.set(Network::Down);
 }
 
 /// Watches the vehicles drive.
@@ -159,6 +201,7 @@ async fn drive(
     outage: bool,
     cloud: &Cloud,
     network: &Proxy,
+    gate: &Gate,
     fleet: &Fleet,
     show: &mut Show,
 ) -> End {
@@ -167,14 +210,23 @@ async fn drive(
     let mut outage = outage.then(|| Outage::halfway(expected));
     let mut arrived = std::pin::pin!(fleet.arrived());
     let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
+    let mut is_there = false;
     loop {
         tokio::select! {
-            () = &mut arrived => return End::Arrived,
+            () = &mut arrived, if !is_there => {
+                is_there = true;
+                network.set(Network::Up);
+                outage = None;
+                show.say("Destination reached: all vehicles have arrived. What their spools hold is sent.");
+            }
             _ = &mut interrupted => return End::Interrupted,
             () = tokio::time::sleep(STEP) => {}
         }
-        if let Err(full) = cloud.check() {
+        if let Err(full) = cloud.check(gate) {
             return End::Full(full);
+        }
+        if is_there && fleet.is_drained() {
+            return End::Arrived;
         }
         if let Some(outage) = &mut outage {
             outage.step(since.elapsed(), network, show);
@@ -204,7 +256,7 @@ impl Outage {
     fn step(&mut self, now: Duration, network: &Proxy, show: &Show) {
         let up = !(self.from..self.until).contains(&now);
         if up != network.is_up() {
-            network.set_up(up);
+            network.set(if up { Network::Up } else { Network::Down });
             show.say(match up {
                 true => "The network is back: the spools drain.",
                 false => "The network goes away: the vehicles' spools fill.",

@@ -1,31 +1,52 @@
 //! The network between the vehicles and the broker: a TCP proxy that can go away.
 //!
 //! While it is down it cuts every connection and refuses new ones, as a dead spot does. What was under
-//! way in either direction is lost, acknowledgements included.
+//! way in either direction is lost, acknowledgements included. It can also hush: then nothing more goes
+//! up, but the broker's answers still come down, so that a vehicle that is stopped afterwards knows
+//! exactly which of its frames have arrived.
 
+use super::gate::{CHUNK, Gate};
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use tokio::io::copy_bidirectional;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+
+/// How long bytes that are held back wait before they ask again.
+const HELD: Duration = Duration::from_millis(5);
+
+/// What passes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Network {
+    /// Everything.
+    Up,
+    /// Only what comes from the broker.
+    Hushed,
+    /// Nothing.
+    Down,
+}
 
 /// A running proxy. Dropping it cuts everything.
 #[derive(Debug)]
 pub(crate) struct Proxy {
     address: SocketAddr,
-    up: watch::Sender<bool>,
+    state: watch::Sender<Network>,
     task: JoinHandle<()>,
 }
 
 impl Proxy {
-    /// Starts a proxy on a free loopback port that passes everything on to `target`.
-    pub(crate) async fn start(target: SocketAddr) -> io::Result<Self> {
+    /// Starts a proxy on a free loopback port that passes everything on to `target`, upwards as far as
+    /// `gate` allows.
+    pub(crate) async fn start(target: SocketAddr, gate: Arc<Gate>) -> io::Result<Self> {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
         let address = listener.local_addr()?;
-        let (up, state) = watch::channel(true);
-        let task = tokio::spawn(accept(listener, target, state));
-        Ok(Self { address, up, task })
+        let (state, seen) = watch::channel(Network::Up);
+        let task = tokio::spawn(accept(listener, target, gate, seen));
+        Ok(Self { address, state, task })
     }
 
     /// Where vehicles connect.
@@ -34,13 +55,13 @@ impl Proxy {
     }
 
     /// Makes the network come or go.
-    pub(crate) fn set_up(&self, up: bool) {
-        self.up.send_replace(up);
+    pub(crate) fn set(&self, network: Network) {
+        self.state.send_replace(network);
     }
 
     /// Whether the network is there.
     pub(crate) fn is_up(&self) -> bool {
-        *self.up.borrow()
+        *self.state.borrow() == Network::Up
     }
 }
 
@@ -50,13 +71,13 @@ impl Drop for Proxy {
     }
 }
 
-async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receiver<bool>) {
+async fn accept(listener: TcpListener, target: SocketAddr, gate: Arc<Gate>, state: watch::Receiver<Network>) {
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
             accepted = listener.accept() => match accepted {
-                Ok((client, _)) if *state.borrow() => {
-                    connections.spawn(pass(client, target, state.clone()));
+                Ok((client, _)) if *state.borrow() == Network::Up => {
+                    connections.spawn(pass(client, target, gate.clone(), state.clone()));
                 }
                 // Dropped: the client sees its connection closed at once.
                 Ok(_) => {}
@@ -68,21 +89,55 @@ async fn accept(listener: TcpListener, target: SocketAddr, state: watch::Receive
     }
 }
 
-async fn pass(mut client: TcpStream, target: SocketAddr, mut state: watch::Receiver<bool>) {
+async fn pass(
+    mut client: TcpStream,
+    target: SocketAddr,
+    gate: Arc<Gate>,
+    mut state: watch::Receiver<Network>,
+) {
     let Ok(mut server) = TcpStream::connect(target).await else { return };
     let _ = client.set_nodelay(true);
     let _ = server.set_nodelay(true);
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let mut hushed = state.clone();
+    let up = async {
+        let hush = async { hushed.wait_for(|n| *n != Network::Up).await.is_ok() };
+        let hushed = tokio::select! {
+            _ = copy_gated(&mut from_client, &mut to_server, &gate) => false,
+            hushed = hush => hushed,
+        };
+        match hushed {
+            true => std::future::pending().await,
+            false => drop(to_server.shutdown().await),
+        }
+    };
+    let both = async { tokio::join!(up, copy(&mut from_server, &mut to_client)) };
     tokio::select! {
-        _ = copy_bidirectional(&mut client, &mut server) => {}
+        _ = both => {}
         // An error means that the proxy itself is gone.
-        _ = state.wait_for(|up| !up) => {}
+        _ = state.wait_for(|n| *n == Network::Down) => {}
+    }
+}
+
+/// Copies until the end, holding bytes back while the gate does.
+async fn copy_gated(from: &mut ReadHalf<'_>, to: &mut WriteHalf<'_>, gate: &Gate) -> io::Result<()> {
+    let mut buffer = vec![0; CHUNK];
+    loop {
+        let n = from.read(&mut buffer).await?;
+        if n == 0 {
+            return Ok(());
+        }
+        while !gate.pass(n) {
+            tokio::time::sleep(HELD).await;
+        }
+        to.write_all(&buffer[..n]).await?;
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
     /// A server that sends back what it gets.
     async fn echo() -> SocketAddr {
@@ -109,17 +164,37 @@ mod tests {
 
     #[tokio::test]
     async fn it_passes_bytes_until_the_network_goes_and_again_when_it_is_back() {
-        let proxy = Proxy::start(echo().await).await.unwrap();
+        let proxy = Proxy::start(echo().await, Arc::default()).await.unwrap();
         let mut socket = TcpStream::connect(proxy.address()).await.unwrap();
         round_trip(&mut socket).await.unwrap();
-        proxy.set_up(false);
+        proxy.set(Network::Down);
         let mut rest = Vec::new();
         let _ = socket.read_to_end(&mut rest).await; // ends, by a close or a reset
         assert!(!proxy.is_up());
         if let Ok(mut refused) = TcpStream::connect(proxy.address()).await {
             assert!(round_trip(&mut refused).await.is_err());
         }
-        proxy.set_up(true);
+        proxy.set(Network::Up);
         round_trip(&mut TcpStream::connect(proxy.address()).await.unwrap()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn hushed_it_lets_answers_down_and_nothing_up() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let proxy = Proxy::start(listener.local_addr().unwrap(), Arc::default()).await.unwrap();
+        let mut client = TcpStream::connect(proxy.address()).await.unwrap();
+        let mut server = listener.accept().await.unwrap().0;
+        let mut got = [0; 5];
+        client.write_all(b"first").await.unwrap();
+        server.read_exact(&mut got).await.unwrap();
+        proxy.set(Network::Hushed);
+        server.write_all(b"reply").await.unwrap();
+        client.read_exact(&mut got).await.unwrap();
+        assert_eq!(&got, b"reply");
+        client.write_all(b"later").await.unwrap();
+        proxy.set(Network::Down);
+        let mut rest = Vec::new();
+        let _ = server.read_to_end(&mut rest).await; // ends, by a close or a reset
+        assert_eq!(rest, b"");
     }
 }

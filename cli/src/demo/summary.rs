@@ -160,6 +160,16 @@ impl Summary {
                 from("harsh_event")
             )?;
         }
+        if self.tables.contains_key("camera_data") {
+            writeln!(
+                o,
+                "  SELECT vehicle_id, ts, lat, lon, image\n  FROM {}\n  ORDER BY ts DESC LIMIT 5;\n  -- image s3://{}/… \
+                 is the file {}/…\n",
+                from("camera_data"),
+                super::s3::BUCKET,
+                self.lake,
+            )?;
+        }
         if self.tables.contains_key("weather_data") {
             writeln!(
                 o,

@@ -4,7 +4,7 @@
 //! It is a consumer of its own with nothing in common with the sink. One thread keeps up with the
 //! topics and reads headers; a second one decodes, writes JSON and compresses, and may lag behind.
 
-use super::kafka::KEPT;
+use super::gate::Seen;
 use crate::Failure;
 use crate::audit::intervals::Intervals;
 use flate2::{Compression, write::GzEncoder};
@@ -20,10 +20,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// At this many bytes in a partition the demo stops: the rest is the margin for what arrives meanwhile.
-const FULL: u64 = KEPT * 4 / 5;
 /// What Kafka adds to a record at most: a batch header and the record's own fields.
 const OVERHEAD: u64 = 100;
+/// What MQTT adds to topic and payload of a publish at least: fixed header 2, topic length 2, packet id
+/// 2, no properties 1.
+const PUBLISH: u64 = 7;
 
 /// Sizes of the frames of one stream, each counted once however often it was sent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -43,8 +44,8 @@ pub(crate) struct Sizes {
 struct Arrived {
     partitions: HashMap<(String, i32), u64>,
     records: u64,
-    /// Bytes of all records' values.
-    bytes: u64,
+    /// Bytes of all frames with what MQTT adds to each.
+    mqtt_bytes: u64,
     readings: u64,
     rows: HashMap<(String, u64), HashMap<String, Intervals>>,
 }
@@ -55,19 +56,6 @@ pub(crate) struct Tap {
     arrived: Arc<Mutex<Arrived>>,
     poll: JoinHandle<()>,
     measure: JoinHandle<BTreeMap<String, Sizes>>,
-}
-
-/// A partition that is so full that the mock cluster might soon drop readings.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "Partition {partition} of the Kafka topic {topic} holds up to {bytes} bytes. The demo's Kafka keeps {KEPT} bytes \
-     a partition and then drops silently, so the demo stops here. What the vehicles have not sent waits in their \
-     spools: run the demo again to go on, or take fewer --minutes or a shorter --replay"
-)]
-pub(crate) struct Full {
-    topic: String,
-    partition: i32,
-    bytes: u64,
 }
 
 impl Tap {
@@ -100,17 +88,12 @@ impl Tap {
         Ok(Self { stop, arrived, poll, measure })
     }
 
-    /// Whether any partition may be nearly full. `received` is how many bytes of frames the bridge has
-    /// taken from the broker: what of them has not been seen here may be in any one partition.
-    pub(crate) fn check(&self, received: u64) -> Result<(), Full> {
+    /// What the gate needs to know.
+    pub(crate) fn seen(&self) -> Seen {
         let arrived = lock(&self.arrived);
-        let unseen = received.saturating_sub(arrived.bytes);
-        match arrived.partitions.iter().max_by_key(|(_, bytes)| **bytes) {
-            Some(((topic, partition), bytes)) if bytes + unseen > FULL => {
-                Err(Full { topic: topic.clone(), partition: *partition, bytes: bytes + unseen })
-            }
-            _ => Ok(()),
-        }
+        let fullest = arrived.partitions.iter().max_by_key(|(_, bytes)| **bytes);
+        let fullest = fullest.map(|((topic, partition), bytes)| (topic.clone(), *partition, *bytes));
+        Seen { mqtt_bytes: arrived.mqtt_bytes, fullest: fullest.unwrap_or_default() }
     }
 
     /// Whether all readings of a stream of a boot below `next` have arrived.
@@ -151,10 +134,10 @@ fn poll(
         let mut arrived = lock(arrived);
         *arrived.partitions.entry((record.topic().to_owned(), record.partition())).or_default() += weight;
         arrived.records += 1;
-        arrived.bytes += value.len() as u64;
-        if let Ok(header) = frame::check(value)
-            && arrived.is_new(&header)
-        {
+        let Ok(header) = frame::check(value) else { continue };
+        arrived.mqtt_bytes +=
+            (value.len() + topic::mqtt(&header.vehicle, &header.stream).len()) as u64 + PUBLISH;
+        if arrived.is_new(&header) {
             let _ = frames.send(value.to_vec());
         }
     }
@@ -230,15 +213,16 @@ mod tests {
     }
 
     #[test]
-    fn it_stops_the_demo_before_a_partition_is_full() {
+    fn it_knows_the_fullest_partition_and_what_mqtt_carried() {
         let kafka = Kafka::start(4).unwrap();
         let tap = Tap::start(kafka.brokers(), 4).unwrap();
-        produce(&kafka, &vec![vec![0xff; 500_000]; 8]);
-        wait_for(&tap, 8);
-        assert_eq!(tap.check(4_000_000), Ok(()));
-        let full = tap.check(4_300_000).unwrap_err();
-        assert_eq!((&*full.topic, full.bytes), ("gps_data", 4_300_000 + 8 * (OVERHEAD + 7)));
-        assert!(full.bytes < KEPT);
+        produce(&kafka, &[frame_of(0, 60), frame_of(60, 60)]);
+        wait_for(&tap, 2);
+        let frames = (frame_of(0, 60).len() + frame_of(60, 60).len()) as u64;
+        let seen = tap.seen();
+        assert_eq!(seen.fullest.0, "gps_data");
+        assert_eq!(seen.fullest.2, frames + 2 * (7 + OVERHEAD));
+        assert_eq!(seen.mqtt_bytes, frames + 2 * ("milepost/v1/truck-1/gps_data".len() as u64 + PUBLISH));
         tap.finish();
     }
 }

@@ -316,6 +316,8 @@ struct Progress {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::demo::cloud::Cloud;
+    use milepost_sink::store::Folder;
 
     #[test]
     fn the_slower_of_speed_and_rate_sets_the_pace() {
@@ -324,5 +326,28 @@ mod tests {
         assert_eq!(pace(None, Some(10.0)).due(50, 0), Duration::from_secs(5));
         assert_eq!(pace(Some(2.0), Some(1.0)).due(7, 10_000_000), Duration::from_secs(7));
         assert_eq!(pace(None, None).due(1_000_000, i64::MAX), Duration::ZERO);
+    }
+
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_a_flat_out_fleet_sends_is_in_the_lake_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let cloud = Cloud::start(folder.path(), 100, 8, 1).await.unwrap();
+        let options = Options {
+            broker: format!("mqtt://{}", cloud.broker()),
+            vehicles: 30,
+            minutes: Some(5.0),
+            speed: 1.0,
+            flat_out: true,
+            rate: None,
+            seed: 1,
+            name: "sim".into(),
+        };
+        assert_eq!(simulate(&options).await.unwrap(), Outcome::Good);
+        cloud.stop(&[]).await.unwrap();
+        let lake = Arc::new(Folder::open(folder.path()).unwrap());
+        let report = crate::audit::audit(lake, &[]).await.unwrap();
+        assert_eq!(report.verdict, crate::audit::Verdict::Ok, "{report}");
+        assert_eq!(report.tables["gps_data"].vehicles, 30);
+        assert!(report.tables["gps_data"].rows >= 30 * 300, "{report}");
     }
 }

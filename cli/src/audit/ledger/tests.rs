@@ -1,5 +1,8 @@
 use super::*;
 
+type Claims = Vec<(String, Claim)>;
+type Manifests = BTreeMap<u64, (String, Manifest)>;
+
 fn place(number: u64, first: u64, last: u64, previous: Option<u64>) -> Place {
     Place {
         format: 1,
@@ -14,7 +17,7 @@ fn place(number: u64, first: u64, last: u64, previous: Option<u64>) -> Place {
 }
 
 /// A chain of three claims of ten records each, all with manifests.
-fn chain() -> (Vec<(String, Claim)>, BTreeMap<u64, (String, Manifest)>) {
+fn chain() -> (Claims, Manifests) {
     let mut claims = Vec::new();
     let mut manifests = BTreeMap::new();
     for n in 0..3 {
@@ -50,9 +53,7 @@ fn chain() -> (Vec<(String, Claim)>, BTreeMap<u64, (String, Manifest)>) {
     (claims, manifests)
 }
 
-fn faults(
-    change: impl FnOnce(&mut Vec<(String, Claim)>, &mut BTreeMap<u64, (String, Manifest)>),
-) -> Vec<String> {
+fn faults(change: impl FnOnce(&mut Claims, &mut Manifests)) -> Vec<String> {
     let (mut claims, mut manifests) = chain();
     change(&mut claims, &mut manifests);
     let mut faults = check_chain(&claims, &manifests).0;
