@@ -163,7 +163,8 @@ fn series(
         None => &Guess::PLAIN,
     };
     let steps = way.map(|w| w.steps(values[0], grid.num, grid.den));
-    let choices = guesses.iter().map(|g| (*g as u64, g.first_step_apart().then_some(hint.step)));
+    // The last are the likeliest, and spare the others the search for their parameters.
+    let choices = guesses.iter().rev().map(|g| (*g as u64, g.first_step_apart().then_some(hint.step)));
     let numbers = |code: u64, out: &mut Vec<u64>| misses(guesses[code as usize], values, circle, steps, out);
     write_best(w, choices, if way.is_some() { 3 } else { 2 }, numbers, scratch);
 }
@@ -185,9 +186,11 @@ pub(super) fn write_best(
         numbers(choice.0, &mut scratch.trial);
         let (apart, rest) = apart(choice, &scratch.trial);
         let wanted = best.as_ref().map_or(u32::MAX, |(_, plan)| plan.bits);
-        let mut plan = rice::plan(rest, wanted);
+        let Some(mut plan) = rice::plan(rest, wanted) else { continue };
         plan.bits += apart.map_or(0, |(u, k)| golomb_bits(u, k));
-        if plan.bits < wanted {
+        // Of equals the one with the lower code, so that it does not matter which is tried first.
+        if (plan.bits, choice.0) < best.as_ref().map_or((u32::MAX, 0), |((code, _), plan)| (plan.bits, *code))
+        {
             best = Some((choice, plan));
             core::mem::swap(&mut scratch.trial, &mut scratch.best);
         }

@@ -18,13 +18,18 @@ pub(super) struct Plan {
     pub(super) blocks: bool,
 }
 
-/// The cheaper of the two ways. One parameter for each block is tried only where it might take fewer than
-/// `wanted` bits: it seldom saves more than an eighth.
-pub(super) fn plan(numbers: &[u64], wanted: u32) -> Plan {
+/// The cheaper of the two ways; `None` where neither can take `wanted` bits or fewer. One parameter for
+/// each block is tried only where it might: it seldom saves more than a quarter.
+pub(super) fn plan(numbers: &[u64], wanted: u32) -> Option<Plan> {
+    // Whatever the parameter, a number that is not 0 takes a bit more than it has.
+    let least: u32 = numbers.iter().map(|&u| bit_len(u) + u32::from(u > 0)).sum();
+    if least > wanted {
+        return None;
+    }
     let (level, whole) = best_level(numbers, |_| 0);
     let whole = whole + first_level_bits(level);
-    if numbers.len() <= BLOCK || whole - whole / 8 > wanted {
-        return Plan { bits: whole, blocks: false };
+    if numbers.len() <= BLOCK || whole - whole / 4 > wanted {
+        return Some(Plan { bits: whole, blocks: false });
     }
     let (mut blocks, mut before) = (0, None);
     for block in numbers.chunks(BLOCK) {
@@ -32,7 +37,7 @@ pub(super) fn plan(numbers: &[u64], wanted: u32) -> Plan {
         blocks += bits;
         before = Some(level);
     }
-    Plan { bits: 1 + whole.min(blocks), blocks: blocks < whole }
+    Some(Plan { bits: 1 + whole.min(blocks), blocks: blocks < whole })
 }
 
 /// Writes the numbers as planned.
