@@ -112,15 +112,18 @@ fn check(root: &Path) -> Result<(), String> {
 
 /// Builds all components, in the order of [`COMPONENTS`].
 fn compile(root: &Path, toolchain: &Toolchain) -> Result<Vec<Vec<u8>>, String> {
-    let target_dir = root.join("target/transforms");
+    let (stage, target_dir) = (root.join("target/transforms/source"), root.join("target/transforms/build"));
+    copy_sources(root, &stage)?;
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
     let home = std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cargo"));
-    let mut remap = vec![cross::remap(root, "/milepost"), cross::remap(&toolchain.sysroot, "/rust")];
+    let mut remap = vec![cross::remap(&stage, "/milepost"), cross::remap(&toolchain.sysroot, "/rust")];
     remap.extend(cargo_home.or(home).map(|c| cross::remap(&c, "/cargo")));
     let mut cargo = toolchain.cargo();
     cargo.args(["build", "--quiet", "--locked", "--release", "--target", TARGET, "--manifest-path"]);
-    cargo.arg(root.join("transforms/examples/Cargo.toml"));
-    cargo.args(["--workspace"]).arg("--target-dir").arg(&target_dir);
+    cargo.arg(stage.join("Cargo.toml")).arg("--target-dir").arg(&target_dir);
+    for (name, _) in COMPONENTS {
+        cargo.args(["--package", name]);
+    }
     cargo.env("CARGO_ENCODED_RUSTFLAGS", cross::flags(&remap));
     cross::run(&mut cargo)?;
     let built = target_dir.join(TARGET).join("release");
@@ -128,6 +131,46 @@ fn compile(root: &Path, toolchain: &Toolchain) -> Result<Vec<Vec<u8>>, String> {
         .iter()
         .map(|(name, _)| componentise(name, &read(&built.join(format!("{name}.wasm")))?))
         .collect()
+}
+
+/// Copies the sources below one workspace. Cargo names the packages of a workspace by their place in it,
+/// and others by their place on the machine, and the names decide the order of functions: as the
+/// sources stand, with the SDK outside of the examples' workspace, each folder would give other bytes.
+fn copy_sources(root: &Path, stage: &Path) -> Result<(), String> {
+    let transforms = root.join("transforms");
+    if stage.exists() {
+        fs::remove_dir_all(stage).map_err(|e| format!("{}: {e}", stage.display()))?;
+    }
+    for file in source_files(&transforms)? {
+        let place = file.strip_prefix(&transforms).unwrap_or(&file);
+        let (place, text) = match place.to_str() {
+            Some("examples/Cargo.toml") => ("Cargo.toml".into(), Some(workspace_manifest(&file)?)),
+            Some("examples/Cargo.lock") => ("Cargo.lock".into(), None),
+            Some("host/tests/guests/hostile/Cargo.toml") => {
+                let text = fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
+                (place.to_path_buf(), Some(text.replace("../../../../examples", "../../../..")))
+            }
+            _ => (place.to_path_buf(), None),
+        };
+        let to = stage.join::<PathBuf>(place);
+        let parent = to.parent().unwrap_or(stage);
+        let write = || match text {
+            Some(text) => fs::write(&to, text),
+            None => fs::copy(&file, &to).map(drop),
+        };
+        fs::create_dir_all(parent).and_then(|()| write()).map_err(|e| format!("{}: {e}", to.display()))?;
+    }
+    Ok(())
+}
+
+/// The examples' workspace, with its root one folder higher.
+fn workspace_manifest(path: &Path) -> Result<String, String> {
+    let mut text = fs::read_to_string(path).map_err(|e| format!("{}: {e}", path.display()))?;
+    text = text.replace("\"../", "\"");
+    for (name, _) in COMPONENTS {
+        text = text.replace(&format!("\"{name}\""), &format!("\"examples/{name}\""));
+    }
+    Ok(text)
 }
 
 /// Wraps a core module, which carries the description of its world, as a component.
@@ -139,11 +182,7 @@ fn componentise(name: &str, module: &[u8]) -> Result<Vec<u8>, String> {
 /// SHA-256 of everything that the components are made of: paths, sizes and contents.
 fn source_digest(root: &Path) -> Result<String, String> {
     let transforms = root.join("transforms");
-    let mut files = Vec::new();
-    for source in SOURCES.iter().chain([&HOSTILE_SOURCE]) {
-        list(&transforms.join(source), &mut files)?;
-    }
-    files.sort();
+    let files = source_files(&transforms)?;
     let mut sha = Sha256::new();
     for file in files {
         let bytes = read(&file)?;
@@ -152,6 +191,16 @@ fn source_digest(root: &Path) -> Result<String, String> {
         sha.update(bytes);
     }
     Ok(to_hex(&sha.finalize()))
+}
+
+/// Everything that the components are made of, sorted.
+fn source_files(transforms: &Path) -> Result<Vec<PathBuf>, String> {
+    let mut files = Vec::new();
+    for source in SOURCES.iter().chain([&HOSTILE_SOURCE]) {
+        list(&transforms.join(source), &mut files)?;
+    }
+    files.sort();
+    Ok(files)
 }
 
 fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), String> {
