@@ -75,7 +75,7 @@ pub fn test(full: bool) -> Result<()> {
 /// Runs every bench, or those whose name contains `filter`, optimised as what is shipped.
 pub fn bench(filter: Option<&str>) -> Result<()> {
     let benches: &[(&str, &[&str])] = &[
-        ("wire-size", &["run", "--release", "-p", "milepost-bench", "--bin", "size"]),
+        ("wire-size", &["run", "--release", "-p", "milepost-bench", "--bin", "sizes"]),
         ("wire-speed", &["run", "--release", "-p", "milepost-bench", "--bin", "speed"]),
         ("transform-host", &["bench", "-p", "milepost-transform-host"]),
         ("agent-outbox", &["bench", "-p", "milepost-agent"]),
