@@ -8,8 +8,9 @@ use milepost_agent::source::simulate::{self, Trip, TripSettings};
 use milepost_agent::source::{self, replay};
 use milepost_agent::units::{Size, Span};
 use milepost_transform_host::{Engine, EngineSettings};
-use milepost_wire::{Stream, VehicleId};
+use milepost_wire::{Stream, StreamName, VehicleId};
 use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -137,11 +138,19 @@ pub(crate) struct Stopped {
     pub undelivered: u64,
     /// Readings that were accepted, by stream.
     pub accepted: BTreeMap<String, u64>,
+    /// How often the sources of a vehicle met what they could not read.
+    pub refused: BTreeMap<String, u64>,
 }
 
 impl Stopped {
     fn add(&mut self, vehicle: &str, boot: u64, report: &Report) {
         self.undelivered += report.undelivered;
+        for (_, counters) in &report.figures.sources {
+            let errors = counters.errors.load(Relaxed);
+            if errors > 0 {
+                *self.refused.entry(vehicle.to_owned()).or_default() += errors;
+            }
+        }
         for stream in report.status.iter().flat_map(|s| &s.streams) {
             let (name, next) = (stream.stream.to_string(), stream.next_seq);
             *self.accepted.entry(name.clone()).or_default() += next;
@@ -252,12 +261,56 @@ fn trip(plan: &Plan, n: usize) -> simulate::Settings {
     }
 }
 
-/// A log, as fast as it goes. Lines of NDJSON that name no stream are fixes.
+/// A log, as fast as it goes.
 fn replay(path: &Path) -> source::Settings {
     source::Settings::Replay(replay::Settings {
         path: path.to_owned(),
         pace: replay::Pace::FlatOut,
         not_before: None,
-        default_stream: Some(Stream::Gps),
+        default_stream: Some(default_stream(path)),
     })
+}
+
+/// The stream of lines of NDJSON that name none: fixes where the first one has a position, otherwise a
+/// stream that is named after the file.
+fn default_stream(path: &Path) -> Stream {
+    let first = std::fs::File::open(path).ok().and_then(|file| {
+        let mut line = String::new();
+        BufReader::new(file.take(64 << 10)).read_line(&mut line).ok()?;
+        serde_json::from_str::<serde_json::Map<_, _>>(&line).ok()
+    });
+    let has_position = first.is_none_or(|line| line.keys().any(|name| name.starts_with("lat")));
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
+    let name: String = stem.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '_' }).collect();
+    let name: String = name.trim_start_matches(|c: char| !c.is_ascii_lowercase()).chars().take(48).collect();
+    match StreamName::new(name) {
+        Ok(name) if !has_position => Stream::Derived(name),
+        _ => Stream::Gps,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_without_a_stream_are_fixes_or_a_stream_named_after_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let stream = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            default_stream(&path).to_string()
+        };
+        assert_eq!(stream("drive 1.ndjson", "{\"ts\":1,\"lat\":51.5,\"lon\":0.1}\n{}"), "gps_data");
+        assert_eq!(stream("comma2k19-imu.ndjson", "{\"ts\":1,\"ax_mg\":110}\n"), "comma2k19_imu");
+        assert_eq!(stream("2024 IMU.ndjson", "{\"ts\":1,\"ax_mg\":110}"), "imu");
+        assert_eq!(stream("77.ndjson", "{\"ts\":1,\"ax_mg\":110}"), "gps_data");
+        assert_eq!(stream("log.nmea", "$GPGGA,1*00\r\n"), "gps_data");
+    }
+
+    #[test]
+    fn vehicles_are_named_after_their_logs() {
+        assert_eq!(vehicle_of(Path::new("/x/Van 7 (ä).log")).unwrap().as_str(), "Van-7----");
+        assert!(vehicle_of(Path::new("/")).is_err());
+    }
 }

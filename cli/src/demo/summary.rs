@@ -26,6 +26,8 @@ pub(crate) struct Summary {
     /// Frames that are still in spools.
     undelivered: u64,
     pub verdict: Verdict,
+    /// What each vehicle's sources met and could not read: bad checksums, lines that are no readings.
+    refused: BTreeMap<String, u64>,
     /// Where the lake is.
     lake: String,
     seconds: f64,
@@ -80,6 +82,7 @@ impl Summary {
             declared: report.tables.values().map(|t| t.gaps_declared).sum(),
             undelivered: stopped.undelivered,
             verdict: if good { Verdict::Ok } else { Verdict::Bad },
+            refused: stopped.refused.clone(),
             lake: lake.display().to_string(),
             seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
         }
@@ -123,6 +126,9 @@ impl Summary {
         writeln!(o, "\nThe audit, from the tables and the ledger alone")?;
         for line in report.to_string().lines() {
             writeln!(o, "  {line}")?;
+        }
+        for (vehicle, n) in &self.refused {
+            writeln!(o, "  {vehicle}: {n} times its source met something that is no reading, and went on")?;
         }
         if self.undelivered > 0 {
             writeln!(
