@@ -343,6 +343,18 @@ mod tests {
             name: "sim".into(),
         };
         assert_eq!(simulate(&options).await.unwrap(), Outcome::Good);
+        // The broker has all; the bridge may still be at it.
+        let trip = || TripSettings { minutes: options.minutes, ..TripSettings::default() };
+        let sent: u64 = (0..30).map(|n| Trip::new(1_000_003 + n, trip()).count() as u64).sum();
+        let mut before = 0;
+        for _ in 0..120 {
+            let now = cloud.progress().in_kafka;
+            if now > sent && now == before {
+                break;
+            }
+            before = now;
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
         cloud.stop(&[]).await.unwrap();
         let lake = Arc::new(Folder::open(folder.path()).unwrap());
         let report = crate::audit::audit(lake, &[]).await.unwrap();
