@@ -59,7 +59,7 @@ fn fix(n: i64) -> Reading {
 fn config(dir: &Path) -> Config {
     let mut config = Config::new(VehicleId::new("bench").expect("a name"), dir);
     config.uplink.url = "mqtt://127.0.0.1:1".into();
-    let prebuilt = Path::new(env!("CARGO_MANIFEST_DIR")).join("../transforms/prebuilt");
+    let prebuilt = Path::new("../transforms/prebuilt");
     let transform = |name: &str, params: &[(&str, &str)]| {
         let component = std::fs::read(prebuilt.join(format!("{name}.wasm"))).expect("a prebuilt transform");
         let mut transform = TransformConfig::embedded(name, component);

@@ -360,7 +360,7 @@ async fn a_process_killed_again_and_again_leaves_no_hole_that_no_gap_row_declare
 }
 
 fn prebuilt(name: &str) -> TransformConfig {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../transforms/prebuilt/{name}.wasm"));
+    let path = format!("../transforms/prebuilt/{name}.wasm").into();
     TransformConfig { path, component: None, ..TransformConfig::embedded(name, []) }
 }
 

@@ -23,7 +23,7 @@ def scaled(value, name):
 
 
 def by_pyarrow(path):
-    data = ds.dataset(str(path), partitioning="hive").to_table()
+    data = ds.dataset(str(path)).to_table()
     sums = {}
     for field in data.schema:
         column = data.column(field.name)
@@ -31,12 +31,11 @@ def by_pyarrow(path):
             sums[field.name] = sum(scaled(v, field.name) for v in column.to_pylist() if v is not None)
         elif pa.types.is_string(field.type) or pa.types.is_large_string(field.type):
             sums[field.name] = sum(len(v) for v in column.to_pylist() if v is not None)
-    sums.pop("dt", None)
     return data.num_rows, sums
 
 
 def by_duckdb(path):
-    source = f"read_parquet('{path}/**/*.parquet', hive_partitioning = true, hive_types_autocast = false)"
+    source = f"read_parquet('{path}/**/*.parquet', hive_partitioning = false)"
     kinds = duckdb.execute(f"describe select * from {source}").fetchall()
     picks = {}
     for name, kind, *_ in kinds:
@@ -44,7 +43,7 @@ def by_duckdb(path):
             picks[name] = f'sum("{name}"::hugeint)'
         elif kind == "DOUBLE" and name in SCALE:
             picks[name] = f'sum(floor("{name}" * {SCALE[name]} + 0.5)::hugeint)'
-        elif kind == "VARCHAR" and name != "dt":
+        elif kind == "VARCHAR":
             picks[name] = f'sum(length("{name}"))'
     row = duckdb.execute(f"select count(*), {', '.join(picks.values())} from {source}").fetchone()
     return row[0], {name: int(value or 0) for name, value in zip(picks, row[1:])}
@@ -53,7 +52,7 @@ def by_duckdb(path):
 def main(lake):
     out, differ = {}, []
     for path in sorted(pathlib.Path(lake).iterdir()):
-        if path.name.startswith("_") or not path.is_dir():
+        if path.name.startswith(("_", ".")) or not path.is_dir():
             continue
         rows, sums = by_pyarrow(path)
         other_rows, other_sums = by_duckdb(path)

@@ -1,7 +1,7 @@
 //! The whole chain as processes: agents, a bridge and a sink around a real Mosquitto and a real Kafka.
 
 use crate::kafka::Kafka;
-use crate::process::{Mosquitto, Process, program, wait_for};
+use crate::process::{Mosquitto, Process, program};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -114,20 +114,37 @@ impl Chain {
             std::thread::sleep(Duration::from_millis(500));
         }
         let Some(report) = good else {
-            let logs: Vec<String> = ["bridge.log", "sink.log"].map(|l| self.log(l)).into();
-            panic!("The audit is not clean after {within:?}: {last}\n{}", logs.join("\n"));
+            panic!("The audit is not clean after {within:?}: {last}\n{}", self.logs());
         };
         serde_json::from_str(report.lines().last().unwrap_or_default()).expect("the audit prints JSON")
     }
 
-    /// Waits until a table has at least `rows` rows, as the audit counts them.
+    /// Waits until a table has at least `rows` rows, as the audit counts them. Panics with the last
+    /// report and the programs' logs otherwise.
     pub fn wait_for_rows(&self, table: &str, rows: u64, within: Duration) {
-        wait_for(&format!("{rows} rows of {table}"), within, || {
+        let until = std::time::Instant::now() + within;
+        loop {
             let (_, report) = audit(&self.lake());
-            let report: serde_json::Value =
+            let last: serde_json::Value =
                 serde_json::from_str(report.lines().last().unwrap_or_default()).unwrap_or_default();
-            report["tables"][table]["rows"].as_u64().unwrap_or(0) >= rows
-        });
+            if last["tables"][table]["rows"].as_u64().unwrap_or(0) >= rows {
+                return;
+            }
+            assert!(
+                std::time::Instant::now() < until,
+                "waited {within:?} in vain for {rows} rows of {table}: {last}\n{}",
+                self.logs()
+            );
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// The end of every program's log.
+    fn logs(&self) -> String {
+        let entries = std::fs::read_dir(self.dir.path()).expect("the folder is there");
+        let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
+        let logs = names.filter(|n| n.ends_with(".log"));
+        logs.map(|n| format!("--- {n}\n{}\n", self.log(&n))).collect()
     }
 
     /// The end of a log.

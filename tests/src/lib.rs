@@ -8,7 +8,7 @@ pub mod chain;
 pub mod kafka;
 pub mod process;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The recorded drives and receiver logs, where they are on this machine.
 pub fn shared_data() -> Option<PathBuf> {
@@ -23,7 +23,7 @@ pub fn python() -> Option<PathBuf> {
 
 /// A script beside the tests.
 pub fn script(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("python").join(name)
+    Path::new("python").join(name)
 }
 
 /// Says that a test is skipped and why; fails it in CI, where nothing may be missing.

@@ -62,3 +62,39 @@ fn killed_programs_lose_nothing_and_repeat_nothing() {
     let rows = report["tables"]["gps_data"]["rows"].as_u64().unwrap_or(0);
     assert!(rows > 500, "two vehicles at 100 fixes a second left only {rows} rows: {report}");
 }
+
+#[test]
+fn an_agent_killed_in_mid_batch_loses_no_reading_older_than_the_loss_window() {
+    let Some(mut chain) = Chain::brokers(1) else {
+        return skip("Mosquitto or Kafka is missing");
+    };
+    // A fix each 10 ms, replayed as fast as it was recorded; a batch that never fills.
+    let log: String = (0..6_000u64)
+        .map(|i| {
+            let ts = 1_700_000_000_000_000 + i * 10_000;
+            format!("{{\"ts\":{ts},\"lat_e7\":{},\"lon_e7\":-13000000,\"fix\":1}}\n", 515_000_000 + i)
+        })
+        .collect();
+    std::fs::write(chain.path("drive.ndjson"), log).expect("a file");
+    let batch = "[batch]\ncount_max = 8000\nage_max = \"1h\"\nbytes_max = \"3 MiB\"\n";
+    let replay = format!(
+        "{batch}[[source]]\nname = \"drive\"\ntype = \"replay\"\npath = \"{}\"\npace = \"recorded\"\n\
+         default_stream = \"gps_data\"\n",
+        chain.path("drive.ndjson").display()
+    );
+    chain.start_agent("van", &replay);
+    let ran = Duration::from_secs(6);
+    std::thread::sleep(ran);
+    chain.kill_agent("van");
+    // Nothing was sent: bridge and sink start only now, and the agent that drains has no source.
+    chain.restart_bridge();
+    chain.restart_sink();
+    chain.start_agent("van", "[shutdown]\ndrain = \"30s\"\n");
+    std::thread::sleep(Duration::from_secs(2));
+    chain.stop_agent("van");
+    // 100 a second; a second to start the program, one to spare, and the loss window.
+    chain.wait_for_rows("gps_data", 100 * (ran.as_secs() - 3), Duration::from_secs(60));
+    let report = chain.audited(Duration::from_secs(60));
+    let gaps = report["tables"]["gap_data"]["rows"].as_u64().unwrap_or(0);
+    assert!(gaps >= 1, "the crash is declared: {report}");
+}

@@ -1,12 +1,14 @@
 //! Runs other programs: shows what it runs, fails with the command's name.
 
 use anyhow::{Context, Result, bail};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-/// The workspace's root folder.
+/// The workspace's root folder. Cargo says it at run time: the path at build time may be another
+/// clone's, where two share a target folder.
 pub fn root() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask stands in the workspace").to_owned()
+    let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from);
+    here.and_then(|xtask| Some(xtask.parent()?.to_owned())).unwrap_or_else(|| ".".into())
 }
 
 /// Where what the project brings for itself is kept: `$XDG_CACHE_HOME/milepost`, else

@@ -2,14 +2,14 @@
 
 use milepost_wire::{Body, Reading};
 use serde_json::Value;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// The folder of recorded logs: `MILEPOST_SHARED_DATA/nmea`, else `../shared/data/nmea` beside the
 /// workspace. `None`, and a line that says so, where it is not there.
 pub(crate) fn logs() -> Option<Vec<PathBuf>> {
     let data = std::env::var_os("MILEPOST_SHARED_DATA")
         .map(PathBuf::from)
-        .unwrap_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"));
+        .unwrap_or_else(|| "../../shared/data".into());
     let Ok(entries) = std::fs::read_dir(data.join("nmea")) else {
         println!("SKIPPED: no recorded logs in {}; set MILEPOST_SHARED_DATA", data.join("nmea").display());
         return None;

@@ -8,12 +8,20 @@ use milepost_wire::{Clock, Reading};
 /// The state of one stream of lines.
 pub(super) struct Rows {
     lines: Lines,
+    parse: Parse,
+}
+
+struct Parse {
     parser: Parser,
+    /// Lines that came, and those of them that were refused.
+    seen: u64,
+    refused: u64,
 }
 
 impl Rows {
     pub(super) fn new(defaults: Defaults) -> Self {
-        Self { lines: Lines::new(MAX_LINE), parser: Parser::new(defaults) }
+        let parse = Parse { parser: Parser::new(defaults), seen: 0, refused: 0 };
+        Self { lines: Lines::new(MAX_LINE), parse }
     }
 
     /// Appends the readings that `bytes` complete. Lines that are refused are counted; a line without
@@ -25,8 +33,8 @@ impl Rows {
         counters: &SourceCounters,
         ready: &mut Vec<Reading>,
     ) {
-        let parser = &mut self.parser;
-        self.lines.push(bytes, |line| ready.extend(parse(parser, line, now, counters)));
+        let parse = &mut self.parse;
+        self.lines.push(bytes, |line| ready.extend(parse.line(line, now, counters)));
         counters.error("line_too_long", self.lines.take_too_long());
     }
 
@@ -37,27 +45,30 @@ impl Rows {
         counters: &SourceCounters,
         ready: &mut Vec<Reading>,
     ) {
-        let parser = &mut self.parser;
-        self.lines.end(|line| ready.extend(parse(parser, line, now, counters)));
+        let parse = &mut self.parse;
+        self.lines.end(|line| ready.extend(parse.line(line, now, counters)));
     }
 }
 
-fn parse(
-    parser: &mut Parser,
-    line: &[u8],
-    now: Option<(i64, Clock)>,
-    counters: &SourceCounters,
-) -> Option<Reading> {
-    let parsed = match std::str::from_utf8(line) {
-        Ok(line) => parser.parse(line, now).map_err(|e| e.to_string()),
-        Err(_) => Err("The line is not UTF-8".into()),
-    };
-    match parsed {
-        Ok(reading) => Some(reading),
-        Err(error) => {
-            tracing::debug!(%error, "A line was refused");
-            counters.error("refused_line", 1);
-            None
+impl Parse {
+    fn line(&mut self, line: &[u8], now: Option<(i64, Clock)>, counters: &SourceCounters) -> Option<Reading> {
+        self.seen += 1;
+        let parsed = match std::str::from_utf8(line) {
+            Ok(line) => self.parser.parse(line, now).map_err(|e| e.to_string()),
+            Err(_) => Err("The line is not UTF-8".into()),
+        };
+        match parsed {
+            Ok(reading) => Some(reading),
+            Err(error) => {
+                self.refused += 1;
+                counters.error("refused_line", 1);
+                // The 1st, 10th, 100th, …: a file that is all wrong must not flood the log.
+                if self.refused.ilog10() != (self.refused - 1).checked_ilog10().unwrap_or(u32::MAX) {
+                    let (line, refused) = (self.seen, self.refused);
+                    tracing::warn!(line, refused, %error, "A line was refused");
+                }
+                None
+            }
         }
     }
 }

@@ -6,6 +6,7 @@ use crate::clock::{Clock, Entropy};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// How long to wait before a source is started again.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,10 +54,14 @@ pub async fn supervise(
         let ended = tokio::select! {
             biased;
             () = stop.cancelled() => return,
-            ended = source.run(outlet, stop) => ended,
+            ended = source.run(outlet, stop).instrument(tracing::info_span!("source", name)) => ended,
         };
         let error = match ended {
-            Ok(()) => return tracing::info!(source = name, "The source has ended"),
+            Ok(()) => {
+                let counters = outlet.counters();
+                let (received, errors) = (counters.received.load(Relaxed), counters.errors.load(Relaxed));
+                return tracing::info!(source = name, received, errors, "The source has ended");
+            }
             Err(error) => error,
         };
         if backoff.is_good(clock.mono().saturating_sub(started)) {

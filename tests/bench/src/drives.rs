@@ -45,7 +45,10 @@ fn batch(first_seq: u64, rows: &[Reading]) -> Batch {
 
 /// The folder of recorded drives: `MILEPOST_SHARED_DATA`, or `../shared/data` beside the workspace.
 pub fn folder() -> PathBuf {
-    let beside = || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../shared/data");
+    let beside = || {
+        let here = std::env::var_os("CARGO_MANIFEST_DIR").map(PathBuf::from).unwrap_or_default();
+        here.join("../../../shared/data")
+    };
     std::env::var_os("MILEPOST_SHARED_DATA").map_or_else(beside, PathBuf::from)
 }
 

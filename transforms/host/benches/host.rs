@@ -54,7 +54,7 @@ fn met(met: bool) -> &'static str {
 
 /// Median ns a reading, in the sandbox and natively.
 fn row<T: Registered>(engine: &Engine, title: &str, file: &str, params: &[(&str, &str)]) -> (f64, f64) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prebuilt").join(format!("{file}.wasm"));
+    let path = Path::new("../prebuilt").join(format!("{file}.wasm"));
     let bytes = std::fs::read(&path).expect("a prebuilt example");
     let given = params.iter().map(|(k, v)| (String::from(*k), String::from(*v))).collect();
     let mut sandbox = Transform::load(engine, &bytes, title, given, Limits::default()).expect("it starts");

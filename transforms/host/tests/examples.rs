@@ -11,7 +11,7 @@ use milepost_wire::{Body, Clock, Reading, Stream, Value};
 use std::path::Path;
 
 fn load(name: &str, params: &[(&str, &str)]) -> Transform {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prebuilt").join(format!("{name}.wasm"));
+    let path = Path::new("../prebuilt").join(format!("{name}.wasm"));
     let bytes = std::fs::read(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     let engine = Engine::new(&EngineSettings::default()).unwrap();
     let params = params.iter().map(|(k, v)| (String::from(*k), String::from(*v))).collect();
@@ -138,7 +138,7 @@ fn other_streams_go_past() {
 
 #[test]
 fn a_mistake_in_the_parameters_is_shown_at_start() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../prebuilt/downsample.wasm");
+    let path = Path::new("../prebuilt/downsample.wasm");
     let engine = Engine::new(&EngineSettings::default()).unwrap();
     let params = [("min_distance".to_owned(), "5".to_owned())].into();
     let bytes = std::fs::read(path).unwrap();
