@@ -137,9 +137,6 @@ fn after_a_kill_the_next_demo_says_how_to_start_over() {
 
 #[test]
 fn it_stops_before_kafka_could_drop_and_what_is_left_comes_with_the_next_demo() {
-    if std::env::var_os("MILEPOST_FULL").is_none() {
-        return eprintln!("skipped: takes minutes, so it runs in `cargo xtask test --full`");
-    }
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("cameras.ndjson");
     let picture = |n: u64| {

@@ -3,7 +3,8 @@
 //! What the proxy has let through and the tap has not seen in Kafka yet may come to any one partition.
 //! So the gate lets bytes through only while they would fit into the fullest partition together with
 //! all that is unseen: nothing can be dropped, however fast vehicles send. Bytes that never arrive, of
-//! a connection that was cut, are forgiven when everything has been still for a while.
+//! a connection that was cut, are forgiven when everything has been still for a while; where that does
+//! not help, the partition is full.
 
 use super::kafka::KEPT;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -51,6 +52,8 @@ struct State {
     held: bool,
     /// What was the case at the last change, and when it was.
     last: (u64, u64, Duration),
+    /// What the tap had seen when bytes were forgiven while somebody was held back.
+    forgiven: Option<u64>,
 }
 
 impl Gate {
@@ -79,15 +82,19 @@ impl Gate {
         if now.saturating_sub(state.last.2) < STILL {
             return Ok(());
         }
-        state.passed = state.seen.mqtt_bytes;
-        state.last.0 = state.passed;
-        match state.held && state.seen.fullest.2 + CHUNK as u64 > FULL {
-            true => {
-                let (topic, partition, bytes) = state.seen.fullest.clone();
-                Err(Full { topic, partition, bytes })
-            }
-            false => Ok(()),
+        let seen = state.seen.mqtt_bytes;
+        // What was forgiven did not help: the room that is left is too small for the frames that wait.
+        let stuck = state.forgiven == Some(seen) || state.seen.fullest.2 + CHUNK as u64 > FULL;
+        if state.held && stuck {
+            let (topic, partition, bytes) = state.seen.fullest.clone();
+            return Err(Full { topic, partition, bytes });
         }
+        if state.held {
+            state.forgiven = Some(seen);
+        }
+        state.passed = seen;
+        state.last.0 = seen;
+        Ok(())
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -144,6 +151,21 @@ mod tests {
         assert!(!gate.pass(CHUNK));
         assert_eq!(gate.look(seen(0, 0), secs(3)), Ok(()));
         assert_eq!(fill(&gate), all);
+    }
+
+    #[test]
+    fn a_frame_that_does_not_fit_into_the_room_that_is_left_stops_the_demo() {
+        let gate = Gate::default();
+        let whole = fill(&gate) - 5 * CHUNK as u64;
+        let mut now = 0;
+        // The rest is the beginning of a frame, which the tap never sees.
+        let stopped = (0..10).find_map(|_| {
+            now += 2;
+            let stopped = gate.look(seen(whole, whole), secs(now)).err();
+            fill(&gate);
+            stopped
+        });
+        assert_eq!(stopped.expect("it stops").bytes, whole);
     }
 
     #[test]
