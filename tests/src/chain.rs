@@ -2,6 +2,8 @@
 
 use crate::kafka::Kafka;
 use crate::process::{Mosquitto, Process, program};
+use crate::proxy::Proxy;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,6 +15,10 @@ pub struct Chain {
     dir: TempDir,
     pub mosquitto: Mosquitto,
     pub kafka: Kafka,
+    /// Between the vehicles and the MQTT broker.
+    pub vehicles_network: Proxy,
+    /// Between the MQTT broker and the bridge.
+    pub bridge_network: Proxy,
     agents: BTreeMap<String, Process>,
     bridge: Option<Process>,
     sink: Option<Process>,
@@ -27,7 +33,17 @@ impl Chain {
         }
         let mosquitto = Mosquitto::start(&dir.path().join("mosquitto"))?;
         let kafka = Kafka::start(&dir.path().join("kafka"), partitions)?;
-        Some(Self { dir, mosquitto, kafka, agents: BTreeMap::new(), bridge: None, sink: None })
+        let [vehicles_network, bridge_network] = [(); 2].map(|()| Proxy::start(mosquitto.port));
+        Some(Self {
+            dir,
+            mosquitto,
+            kafka,
+            vehicles_network,
+            bridge_network,
+            agents: BTreeMap::new(),
+            bridge: None,
+            sink: None,
+        })
     }
 
     /// The lake's folder.
@@ -44,9 +60,9 @@ impl Chain {
     pub fn start_agent(&mut self, vehicle: &str, config: &str) {
         let file = self.path(&format!("{vehicle}.toml"));
         let text = format!(
-            "vehicle = \"{vehicle}\"\ndata_dir = \"{}\"\n{config}\n[uplink]\nurl = \"{}\"\n",
+            "vehicle = \"{vehicle}\"\ndata_dir = \"{}\"\n{config}\n[uplink]\nurl = \"mqtt://127.0.0.1:{}\"\n",
             self.path(vehicle).display(),
-            self.mosquitto.url()
+            self.vehicles_network.port
         );
         std::fs::write(&file, text).expect("a file");
         let mut agent = Command::new(program("milepost-agent", "milepost-agent"));
@@ -72,8 +88,8 @@ impl Chain {
         self.bridge = None;
         let file = self.path("bridge.toml");
         let text = format!(
-            "[mqtt]\nurl = \"{}\"\n[kafka]\n\"bootstrap.servers\" = \"{}\"\n",
-            self.mosquitto.url(),
+            "[mqtt]\nurl = \"mqtt://127.0.0.1:{}\"\n[kafka]\n\"bootstrap.servers\" = \"{}\"\n",
+            self.bridge_network.port,
             self.kafka.bootstrap_servers()
         );
         std::fs::write(&file, text).expect("a file");
@@ -101,22 +117,27 @@ impl Chain {
 
     /// Waits until the audit finds all accounted for; gives its report. Panics with the last report and
     /// the programs' logs otherwise.
-    pub fn audited(&self, within: Duration) -> serde_json::Value {
-        let mut last = String::new();
-        let mut good = None;
+    pub fn audited(&self, within: Duration) -> Value {
+        match self.settled(within) {
+            Ok(report) => report,
+            Err(last) => panic!("The audit is not clean after {within:?}: {last}\n{}", self.logs()),
+        }
+    }
+
+    /// Waits until the audit finds all accounted for; gives its report, or the last one that did not.
+    pub fn settled(&self, within: Duration) -> Result<Value, Value> {
         let until = std::time::Instant::now() + within;
-        while good.is_none() && std::time::Instant::now() < until {
-            let (ok, report) = audit(&self.lake());
-            match ok {
-                true => good = Some(report),
-                false => last = report,
+        loop {
+            let (clean, text) = audit(&self.lake());
+            let report = serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_default();
+            if clean {
+                return Ok(report);
+            }
+            if std::time::Instant::now() >= until {
+                return Err(report);
             }
             std::thread::sleep(Duration::from_millis(500));
         }
-        let Some(report) = good else {
-            panic!("The audit is not clean after {within:?}: {last}\n{}", self.logs());
-        };
-        serde_json::from_str(report.lines().last().unwrap_or_default()).expect("the audit prints JSON")
     }
 
     /// Waits until a table has at least `rows` rows, as the audit counts them. Panics with the last
@@ -125,7 +146,7 @@ impl Chain {
         let until = std::time::Instant::now() + within;
         loop {
             let (_, report) = audit(&self.lake());
-            let last: serde_json::Value =
+            let last: Value =
                 serde_json::from_str(report.lines().last().unwrap_or_default()).unwrap_or_default();
             if last["tables"][table]["rows"].as_u64().unwrap_or(0) >= rows {
                 return;
@@ -140,7 +161,7 @@ impl Chain {
     }
 
     /// The end of every program's log.
-    fn logs(&self) -> String {
+    pub fn logs(&self) -> String {
         let entries = std::fs::read_dir(self.dir.path()).expect("the folder is there");
         let names = entries.filter_map(|e| e.ok()?.file_name().into_string().ok());
         let logs = names.filter(|n| n.ends_with(".log"));

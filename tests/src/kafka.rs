@@ -1,6 +1,7 @@
 //! A real Apache Kafka in KRaft mode, one broker that is its own controller.
 
 use crate::process::{Process, free_port, wait_for};
+use crate::proxy::Proxy;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -18,6 +19,8 @@ pub struct Kafka {
     dir: PathBuf,
     jars: String,
     port: u16,
+    /// Between the broker and everyone else.
+    pub network: Proxy,
     process: Option<Process>,
 }
 
@@ -28,20 +31,22 @@ impl Kafka {
         let lib = std::env::var_os("MILEPOST_KAFKA_LIB").map(PathBuf::from).filter(|l| l.is_dir())?;
         let jars = lib.join("*").display().to_string();
         let (port, controller) = (free_port(), free_port());
+        let network = Proxy::start(port);
         let properties = format!(
             "process.roles=broker,controller\nnode.id=1\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{}\n\
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
              controller.quorum.voters=1@127.0.0.1:{controller}\n\
              log.dirs={}\noffsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              auto.create.topics.enable=false\ngroup.initial.rebalance.delay.ms=0\n",
+            network.port,
             dir.join("data").display()
         );
         std::fs::write(dir.join("server.properties"), properties).expect("the properties can be written");
-        let mut kafka = Self { dir: dir.to_owned(), jars, port, process: None };
+        let mut kafka = Self { dir: dir.to_owned(), jars, port, network, process: None };
         let format = kafka
             .java("kafka.tools.StorageTool")
             .args(["format", "-t", "bWlsZXBvc3QtdGVzdC0wMQ", "-c"])
@@ -57,7 +62,7 @@ impl Kafka {
 
     /// Where clients find it.
     pub fn bootstrap_servers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        format!("127.0.0.1:{}", self.network.port)
     }
 
     /// Kills it (-9). Its data stay.

@@ -4,9 +4,11 @@
 //! A part that cannot run here is skipped with a line that says so; in CI it is a failure.
 #![allow(missing_docs)]
 
+pub mod campaign;
 pub mod chain;
 pub mod kafka;
 pub mod process;
+pub mod proxy;
 
 use std::path::{Path, PathBuf};
 

@@ -57,7 +57,9 @@ impl Drop for Process {
 /// One of the project's programs, as `cargo build` left it beside the tests; built if it is not there.
 pub fn program(package: &str, name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("a test knows its own path");
-    let profile_dir = test.parent().and_then(Path::parent).expect("target/<profile>/deps/<test>");
+    let beside = test.parent().expect("a program is in a folder");
+    // target/<profile>/deps/<test>, or a program of the project's own, beside the others.
+    let profile_dir = if beside.ends_with("deps") { beside.parent().unwrap_or(beside) } else { beside };
     let path = profile_dir.join(name);
     if !path.is_file() {
         let mut build = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
@@ -87,7 +89,9 @@ pub fn wait_for(what: &str, within: Duration, mut done: impl FnMut() -> bool) {
 
 /// A real Mosquitto on a free loopback port.
 pub struct Mosquitto {
-    process: Process,
+    process: Option<Process>,
+    program: &'static str,
+    dir: PathBuf,
     pub port: u16,
 }
 
@@ -98,7 +102,6 @@ impl Mosquitto {
             .into_iter()
             .find(|p| Path::new(p).is_file())?;
         let port = free_port();
-        let conf = dir.join("mosquitto.conf");
         let text = format!(
             "listener {port} 127.0.0.1\nallow_anonymous true\npersistence true\npersistence_location {}/\n\
              autosave_interval 1\nmax_queued_messages 0\nmax_inflight_messages 1000\nmessage_size_limit 0\n{}",
@@ -106,22 +109,34 @@ impl Mosquitto {
             // Started as root it would give up its rights, and with them its folder.
             if is_root() { "user root\n" } else { "" },
         );
-        std::fs::write(&conf, text).expect("the configuration can be written");
-        let process = Process::start(Command::new(program).arg("-c").arg(&conf), &dir.join("mosquitto.log"));
+        std::fs::write(dir.join("mosquitto.conf"), text).expect("the configuration can be written");
+        let mut mosquitto = Self { process: None, program, dir: dir.to_owned(), port };
+        mosquitto.run();
+        Some(mosquitto)
+    }
+
+    fn run(&mut self) {
+        let mut command = Command::new(self.program);
+        command.arg("-c").arg(self.dir.join("mosquitto.conf"));
+        self.process = Some(Process::start(&mut command, &self.dir.join("mosquitto.log")));
         wait_for("Mosquitto", Duration::from_secs(10), || {
-            TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_ok()
+            TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok()
         });
-        Some(Self { process, port })
+    }
+
+    /// Stops it as systemd would, so that it writes down its sessions, and starts it on them again. A
+    /// Mosquitto that is killed has lost what it acknowledged since its last autosave; that is the
+    /// broker's promise, not the chain's.
+    pub fn restart(&mut self) {
+        if let Some(process) = self.process.take() {
+            process.terminate(Duration::from_secs(30));
+        }
+        self.run();
     }
 
     /// Its address as the programs' configuration wants it.
     pub fn url(&self) -> String {
         format!("mqtt://127.0.0.1:{}", self.port)
-    }
-
-    /// Kills it.
-    pub fn kill(self) {
-        self.process.kill();
     }
 }
 

@@ -1,23 +1,12 @@
 //! kill -9 of agent, bridge and sink on real brokers: the audit is clean afterwards. A smoke test; the
 //! rounds follow from a seed, which `MILEPOST_SEED` sets.
 
+use milepost_tests::campaign::Dice;
 use milepost_tests::chain::Chain;
 use milepost_tests::skip;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 const ROUNDS: u64 = 6;
-
-/// Small numbers from a seed (xorshift64*): which program dies, and when.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 ^= self.0 >> 12;
-        self.0 ^= self.0 << 25;
-        self.0 ^= self.0 >> 27;
-        (self.0.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 33) % n
-    }
-}
 
 fn trip(seed: u64) -> String {
     format!(
@@ -35,7 +24,7 @@ fn killed_programs_lose_nothing_and_repeat_nothing() {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
     let seed = std::env::var("MILEPOST_SEED").ok().and_then(|s| s.parse().ok()).unwrap_or(now | 1);
     println!("MILEPOST_SEED={seed}");
-    let mut dice = Dice(seed);
+    let mut dice = Dice::new(seed);
     chain.restart_bridge();
     chain.restart_sink();
     for vehicle in 0..2 {

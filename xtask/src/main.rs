@@ -30,6 +30,18 @@ enum Command {
         #[arg(long)]
         full: bool,
     },
+    /// Kill and disturb the whole chain by seeded schedules and let the audit judge: the campaign
+    Chaos {
+        /// How many schedules
+        #[arg(long, default_value_t = 10)]
+        seeds: u64,
+        /// The first seed; each schedule takes the next
+        #[arg(long, default_value_t = 1)]
+        first_seed: u64,
+        /// The last line as one JSON object: schedules, unaccounted, duplicates, failed seeds
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the figures of every bench
     Bench {
         /// Only the benches whose name contains this
@@ -44,6 +56,7 @@ fn main() -> Result<()> {
     match Cli::parse().command {
         Command::Check => suite::check(),
         Command::Test { full } => suite::test(full),
+        Command::Chaos { seeds, first_seed, json } => suite::chaos(seeds, first_seed, json),
         Command::Bench { filter } => suite::bench(filter.as_deref()),
         Command::Transforms(command) => transforms::run(&run::root(), &command).map_err(anyhow::Error::msg),
     }

@@ -72,6 +72,20 @@ pub fn test(full: bool) -> Result<()> {
     Ok(())
 }
 
+/// Runs the campaign on real brokers, `seeds` schedules from `first_seed` on.
+pub fn chaos(seeds: u64, first_seed: u64, json: bool) -> Result<()> {
+    bring::debian_packages()?;
+    let kafka = bring::kafka()?;
+    run(&mut cargo(&["build", "--workspace", "--bins", "--quiet"]))?;
+    // Beside this program: `cargo run --package` would build every dependency again with other features.
+    let mut c = Command::new(std::env::current_exe()?.with_file_name("chaos"));
+    c.args([seeds.to_string(), first_seed.to_string()]).env("MILEPOST_KAFKA_LIB", kafka);
+    if json {
+        c.arg("--json");
+    }
+    run(&mut c)
+}
+
 /// Runs every bench, or those whose name contains `filter`, optimised as what is shipped.
 pub fn bench(filter: Option<&str>) -> Result<()> {
     let benches: &[(&str, &[&str])] = &[

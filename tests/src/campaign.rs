@@ -1,0 +1,199 @@
+//! The campaign: schedules of kills and network faults over the whole chain, each from a seed; then the
+//! network heals, the agents stop, everything drains and the audit speaks.
+//!
+//! A schedule follows from its seed alone; at which byte a fault hits depends on the machine, as it does
+//! in the field.
+
+use crate::chain::Chain;
+use crate::proxy::Network;
+use serde_json::Value;
+use std::time::Duration;
+
+const VEHICLES: u64 = 3;
+const PARTITIONS: i32 = 3;
+/// How long everything may take to drain after the last fault.
+const DRAIN: Duration = Duration::from_secs(120);
+
+/// Small numbers from a seed (splitmix64, by Vigna, public domain).
+#[derive(Clone, Debug)]
+pub struct Dice(u64);
+
+impl Dice {
+    pub fn new(seed: u64) -> Self {
+        Self(seed)
+    }
+
+    /// A number below `n`.
+    pub fn below(&mut self, n: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % n
+    }
+}
+
+/// A connection that the campaign disturbs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Path {
+    Vehicles,
+    Bridge,
+    Kafka,
+}
+
+/// What happens in one step of a schedule.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// kill -9, and a start right after.
+    KillAgent(u64),
+    KillBridge,
+    KillSink,
+    /// kill -9, and a start after so many milliseconds.
+    KillKafka(u64),
+    /// A stop by signal and a start: see [`crate::process::Mosquitto::restart`].
+    RestartMosquitto,
+    /// So many milliseconds of a bad network.
+    Disturb(Path, Network, u64),
+}
+
+/// The faults of a seed, each with the milliseconds before it.
+pub fn schedule(seed: u64) -> Vec<(u64, Fault)> {
+    let mut dice = Dice::new(seed);
+    let steps = 6 + dice.below(5);
+    let fault = |dice: &mut Dice| match dice.below(16) {
+        0..3 => Fault::KillAgent(dice.below(VEHICLES)),
+        3..6 => Fault::KillBridge,
+        6..9 => Fault::KillSink,
+        9 => Fault::KillKafka(dice.below(3000)),
+        10 => Fault::RestartMosquitto,
+        _ => {
+            let path = [Path::Vehicles, Path::Bridge, Path::Kafka][dice.below(3) as usize];
+            let network = [Network::Cut, Network::BlackHole, Network::Slow][dice.below(3) as usize];
+            Fault::Disturb(path, network, 300 + dice.below(3000))
+        }
+    };
+    (0..steps).map(|_| (100 + dice.below(1500), fault(&mut dice))).collect()
+}
+
+/// What came of a schedule.
+#[derive(Clone, Debug, Default)]
+pub struct Outcome {
+    /// Rows of `gps_data`, of all vehicles.
+    pub rows: u64,
+    /// Readings in no row and in no gap row, and everything else that the audit finds wrong.
+    pub unaccounted: u64,
+    /// Rows that are there twice.
+    pub duplicates: u64,
+    /// Of a schedule that failed: the audit's last report and the ends of the programs' logs.
+    pub failure: Option<String>,
+}
+
+/// Runs the schedule of a seed on brokers of its own; `None` where a broker is missing on this machine.
+pub fn run(seed: u64) -> Option<Outcome> {
+    let mut chain = Chain::brokers(PARTITIONS)?;
+    chain.restart_bridge();
+    chain.restart_sink();
+    for vehicle in 0..VEHICLES {
+        chain.start_agent(&name(vehicle), &trip(seed, vehicle));
+    }
+    for (wait, fault) in schedule(seed) {
+        std::thread::sleep(Duration::from_millis(wait));
+        carry_out(&mut chain, seed, fault);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    for vehicle in 0..VEHICLES {
+        chain.stop_agent(&name(vehicle));
+    }
+    // An empty lake is clean too: what drains must be there first.
+    chain.wait_for_rows("gps_data", VEHICLES * 100, DRAIN);
+    let settled = chain.settled(DRAIN);
+    let (clean, report) = match settled {
+        Ok(report) => (true, report),
+        Err(report) => (false, report),
+    };
+    let sum = |key: &str| -> u64 {
+        let tables = report["tables"].as_object().into_iter().flatten();
+        tables.map(|(_, table)| table[key].as_u64().unwrap_or(0)).sum()
+    };
+    let ledger = |key: &str| report["ledger"][key].as_u64().unwrap_or(0);
+    let wrong = report["faults_total"].as_u64().unwrap_or(0).max(u64::from(!clean));
+    Some(Outcome {
+        rows: report["tables"]["gps_data"]["rows"].as_u64().unwrap_or(0),
+        unaccounted: sum("gaps_undeclared").max(ledger("lost_offsets") + ledger("unread")).max(wrong),
+        duplicates: sum("duplicates"),
+        failure: (!clean).then(|| format!("{report}\n{}", chain.logs())),
+    })
+}
+
+/// The outcomes as one JSON object: `schedules`, `rows`, `unaccounted`, `duplicates`, `failed` seeds.
+pub fn summary(outcomes: &[(u64, Outcome)]) -> Value {
+    let sum = |of: fn(&Outcome) -> u64| outcomes.iter().map(|(_, o)| of(o)).sum::<u64>();
+    let failed: Vec<u64> = outcomes.iter().filter(|(_, o)| o.failure.is_some()).map(|(s, _)| *s).collect();
+    serde_json::json!({
+        "schedules": outcomes.len(),
+        "rows": sum(|o| o.rows),
+        "unaccounted": sum(|o| o.unaccounted),
+        "duplicates": sum(|o| o.duplicates),
+        "failed": failed,
+    })
+}
+
+fn carry_out(chain: &mut Chain, seed: u64, fault: Fault) {
+    match fault {
+        Fault::KillAgent(vehicle) => {
+            chain.kill_agent(&name(vehicle));
+            chain.start_agent(&name(vehicle), &trip(seed, vehicle));
+        }
+        Fault::KillBridge => chain.restart_bridge(),
+        Fault::KillSink => chain.restart_sink(),
+        Fault::KillKafka(away) => {
+            chain.kafka.kill();
+            std::thread::sleep(Duration::from_millis(away));
+            chain.kafka.restart();
+        }
+        Fault::RestartMosquitto => chain.mosquitto.restart(),
+        Fault::Disturb(path, network, how_long) => {
+            let proxy = match path {
+                Path::Vehicles => &chain.vehicles_network,
+                Path::Bridge => &chain.bridge_network,
+                Path::Kafka => &chain.kafka.network,
+            };
+            proxy.set(network);
+            std::thread::sleep(Duration::from_millis(how_long));
+            proxy.set(Network::Up);
+        }
+    }
+}
+
+fn name(vehicle: u64) -> String {
+    format!("van-{vehicle}")
+}
+
+/// An agent's configuration: a simulated trip at a hundred times its speed.
+fn trip(seed: u64, vehicle: u64) -> String {
+    let seed = seed.wrapping_mul(VEHICLES).wrapping_add(vehicle) % (1 << 40);
+    format!(
+        "[[source]]\nname = \"trip\"\ntype = \"simulate\"\nseed = {seed}\nspeed = 100\n\
+         [batch]\nage_max = \"1s\"\n[health]\ninterval = \"1s\"\n[shutdown]\ndrain = \"60s\"\n"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_one_schedule_and_many_seeds_give_every_fault() {
+        assert_eq!(schedule(7), schedule(7));
+        assert_ne!(schedule(7), schedule(8));
+        let all: Vec<Fault> = (0..100).flat_map(schedule).map(|(_, fault)| fault).collect();
+        assert!(all.contains(&Fault::KillBridge) && all.contains(&Fault::RestartMosquitto));
+        assert!(all.iter().any(|f| matches!(f, Fault::KillKafka(_))));
+        for path in [Path::Vehicles, Path::Bridge, Path::Kafka] {
+            for network in [Network::Cut, Network::BlackHole, Network::Slow] {
+                let hit = |f: &Fault| matches!(f, Fault::Disturb(p, n, _) if (*p, *n) == (path, network));
+                assert!(all.iter().any(hit), "{path:?} {network:?}");
+            }
+        }
+    }
+}
