@@ -140,12 +140,18 @@ pub(crate) struct Stopped {
     pub accepted: BTreeMap<String, u64>,
     /// How often the sources of a vehicle met what they could not read.
     pub refused: BTreeMap<String, u64>,
+    /// Vehicles of whose sources no reading came.
+    pub silent: Vec<String>,
 }
 
 impl Stopped {
     fn add(&mut self, vehicle: &str, boot: u64, report: &Report) {
         self.undelivered += report.undelivered;
-        for (_, counters) in &report.figures.sources {
+        let sources = &report.figures.sources;
+        if !sources.is_empty() && sources.iter().all(|(_, c)| c.received.load(Relaxed) == 0) {
+            self.silent.push(vehicle.to_owned());
+        }
+        for (_, counters) in sources {
             let errors = counters.errors.load(Relaxed);
             if errors > 0 {
                 *self.refused.entry(vehicle.to_owned()).or_default() += errors;

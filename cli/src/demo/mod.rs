@@ -92,6 +92,9 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
     for path in &options.replay {
         std::fs::File::open(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+        if path.is_dir() {
+            return Err(format!("{} is a folder: give --replay each log by itself", path.display()).into());
+        }
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let summary = runtime.block_on(demo(options))?;

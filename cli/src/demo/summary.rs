@@ -28,6 +28,8 @@ pub(crate) struct Summary {
     pub verdict: Verdict,
     /// What each vehicle's sources met and could not read: bad checksums, lines that are no readings.
     refused: BTreeMap<String, u64>,
+    /// Vehicles of whose sources no reading came.
+    silent: Vec<String>,
     /// Where the lake is.
     lake: String,
     seconds: f64,
@@ -83,6 +85,7 @@ impl Summary {
             undelivered: stopped.undelivered,
             verdict: if good { Verdict::Ok } else { Verdict::Bad },
             refused: stopped.refused.clone(),
+            silent: stopped.silent.clone(),
             lake: lake.display().to_string(),
             seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
         }
@@ -126,6 +129,9 @@ impl Summary {
         writeln!(o, "\nThe audit, from the tables and the ledger alone")?;
         for line in report.to_string().lines() {
             writeln!(o, "  {line}")?;
+        }
+        for vehicle in &self.silent {
+            writeln!(o, "  {vehicle}: not one reading came of its source: is its log NMEA or NDJSON?")?;
         }
         for (vehicle, n) in &self.refused {
             writeln!(o, "  {vehicle}: {n} times its source met something that is no reading, and went on")?;

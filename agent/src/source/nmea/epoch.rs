@@ -10,7 +10,8 @@
 //!   RMC, GLL or GNS of the same epoch says otherwise: it has no time, and may be early or late.
 //!
 //! VTG and GSA have no time: they belong to the epoch that is open, but one that comes again after a
-//! sentence with a time is the first of the next.
+//! sentence with a time is the first of the next. Lines may be lost: of a receiver that begins its
+//! epochs with VTG, each VTG begins one, and a second VTG in a row is of an epoch that is lost.
 //!
 //! A reading is made only where the epoch's last word is a fix and a position came with it. Nothing
 //! is ever carried over from another epoch but the date, and nothing is derived.
@@ -18,7 +19,7 @@
 use super::calendar;
 use super::sentence::{Sentence, number};
 
-/// Sentences whose times differ by no more than this are of one epoch (gpsd draws the line here too).
+/// Sentences whose times differ by less than this are of one epoch (gpsd draws the line here too).
 const SAME_EPOCH_NS: u64 = 10_000_000;
 /// Going back by more than this is midnight, anything less is a clock that was set.
 const HALF_DAY_NS: u64 = 43_200_000_000_000;
@@ -60,6 +61,8 @@ pub(super) struct Epoch {
     last_gga: Option<(Option<u64>, u8)>,
     /// Whether a GSA has come of another system than GPS alone: then the GPS one is only a part.
     gsa_of_others: bool,
+    /// The receiver begins its epochs with VTG.
+    vtg_leads: bool,
     /// The time of the fix that went out last: it does not go out again.
     emitted: Option<u64>,
 }
@@ -79,6 +82,8 @@ struct Merged {
     altitude_cm: Option<i32>,
     speed_mm_s: Option<u32>,
     heading_cdeg: Option<u16>,
+    /// A VTG came before any sentence with a time.
+    vtg_first: bool,
     quality: Option<u8>,
     mode: Option<u8>,
     satellites: Option<u8>,
@@ -181,7 +186,12 @@ impl Epoch {
 
     /// Begins a new epoch where `time` is another than the current one's.
     fn at(&mut self, time: u64) -> Option<Fix> {
-        let other = self.now.time.is_some_and(|now| now.abs_diff(time) > SAME_EPOCH_NS);
+        let other = self.now.time.is_some_and(|now| now.abs_diff(time) >= SAME_EPOCH_NS);
+        if other && self.now.seen.vtg != Untimed::No && !self.now.vtg_first {
+            self.vtg_leads = false;
+        } else if self.now.time.is_none() && self.now.vtg_first {
+            self.vtg_leads = true;
+        }
         let ended = if other { self.close() } else { None };
         self.now.time = Some(time);
         ended
@@ -275,10 +285,15 @@ impl Epoch {
     }
 
     fn vtg(&mut self, s: &Sentence<'_>) -> Option<Fix> {
-        if s.field(1).is_empty() || matches!(s.letter(9), Some(b'E' | b'N')) {
-            return self.untimed(|seen| &mut seen.vtg);
+        let (before, timed) = (self.now.seen.vtg, self.now.time.is_some());
+        let lost = self.vtg_leads && timed && before == Untimed::No;
+        let ended = if lost { self.close() } else { None };
+        let ended = ended.or(self.untimed(|seen| &mut seen.vtg));
+        self.now.vtg_first |= self.now.time.is_none();
+        let says_nothing = s.field(1).is_empty() || matches!(s.letter(9), Some(b'E' | b'N'));
+        if says_nothing || before == Untimed::Yes {
+            return ended;
         }
-        let ended = self.untimed(|seen| &mut seen.vtg);
         if let Some(speed) = s.decimal_e6(5).and_then(mm_s_from_knots_e6) {
             self.now.speed_mm_s = Some(speed);
             self.now.heading_cdeg = s.decimal_e6(1).and_then(cdeg_from_e6).or(self.now.heading_cdeg);
@@ -318,7 +333,7 @@ impl Epoch {
         let day = calendar::days(i64::from(year), s.int(3)?, s.int(2)?)?;
         if year >= 1980 {
             match self.now.time {
-                Some(now) if now.abs_diff(time) <= SAME_EPOCH_NS => self.now.dated = Some(day),
+                Some(now) if now.abs_diff(time) < SAME_EPOCH_NS => self.now.dated = Some(day),
                 _ => self.date = Some((day, time)),
             }
         }

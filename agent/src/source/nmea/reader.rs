@@ -11,6 +11,9 @@ use super::sentence::{Check, Sentence, check};
 /// many digits send 110.
 const MAX_SENTENCE: usize = 250;
 
+/// The kinds of sentence that are read.
+const SUMMED: [&[u8]; 7] = [b"RMC", b"GGA", b"GLL", b"GNS", b"VTG", b"GSA", b"ZDA"];
+
 /// What the reader has met.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -18,7 +21,7 @@ pub struct Counts {
     pub sentences: u64,
     /// Sentences whose checksum did not fit.
     pub bad_checksums: u64,
-    /// Sentences without a checksum that were refused, because this receiver sends checksums.
+    /// Sentences without a checksum that were refused, because this receiver sends them with one.
     pub missing_checksums: u64,
     /// Beginnings of sentences that broke off: too long, or with a byte that no sentence has.
     pub broken: u64,
@@ -35,9 +38,10 @@ pub struct Reader {
     len: usize,
     epoch: Epoch,
     counts: Counts,
-    /// Whether a checksum that fits has ever come. Until then sentences without one are taken, for
-    /// the receivers that have none; afterwards a missing one is damage.
-    summed: bool,
+    /// The kinds of sentence that have come with a checksum that fits, a bit for each of [`SUMMED`].
+    /// Until then those without one are taken, for the receivers and programs that write none;
+    /// afterwards a missing one is damage.
+    summed: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -67,7 +71,7 @@ impl Reader {
             len: 0,
             epoch: Epoch::default(),
             counts: Counts::default(),
-            summed: false,
+            summed: 0,
         }
     }
 
@@ -138,9 +142,11 @@ impl Reader {
 
     fn sentence(&mut self) -> Option<Fix> {
         let (check, body) = check(&self.line[..self.len]);
+        let kind = body.get(2..5).unwrap_or_default();
+        let kind = SUMMED.iter().position(|k| *k == kind).map_or(0, |i| 1 << i);
         match check {
-            Check::Good => self.summed = true,
-            Check::Missing if !self.summed => {}
+            Check::Good => self.summed |= kind,
+            Check::Missing if self.summed & kind == 0 => {}
             Check::Missing => {
                 self.counts.missing_checksums += 1;
                 return None;

@@ -174,9 +174,10 @@ impl Format {
         ready: &mut Vec<Reading>,
     ) {
         if let Self::Unknown = self {
-            // Lines of readings begin with a brace; a receiver's log with a comment, `$` or junk.
+            // Lines of readings begin with a brace; a receiver's log with a comment, `$` or junk, which may
+            // be what gpsd says of itself before it passes sentences on (`gpspipe -r`).
             let Some(first) = bytes.trim_ascii_start().first() else { return };
-            *self = if *first == b'{' {
+            *self = if *first == b'{' && !bytes.split(|b| *b == b'\n').any(is_sentence) {
                 let defaults = Defaults { stream: settings.default_stream.clone(), clock: Some(Trust::Gps) };
                 Self::Ndjson(Box::new(Rows::new(defaults)))
             } else {
@@ -203,6 +204,11 @@ impl Format {
             Self::Ndjson(rows) => rows.end(None, outlet.counters(), ready),
         }
     }
+}
+
+/// Whether a line begins as an NMEA sentence does.
+fn is_sentence(line: &[u8]) -> bool {
+    matches!(line, [b'$', tag @ ..] if tag.iter().take_while(|b| b.is_ascii_alphanumeric()).count() >= 4)
 }
 
 #[cfg(test)]

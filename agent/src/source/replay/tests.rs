@@ -35,6 +35,14 @@ fn file(content: &[u8]) -> tempfile::NamedTempFile {
 }
 
 #[tokio::test]
+async fn what_gpsd_passes_on_is_nmea_although_gpsd_speaks_first() {
+    let log = b"{\"class\":\"VERSION\",\"release\":\"3.22\"}\n{\"class\":\"WATCH\",\"nmea\":true}\n\
+        $GPRMC,120000,A,4807.0380,N,01131.0000,E,10.0,084.4,010124,003.1,W,A\r\n";
+    let (readings, _) = replay(&settings(file(log).path(), "")).await;
+    assert_eq!(readings.len(), 1);
+}
+
+#[tokio::test]
 async fn recorded_logs_give_what_gpsd_reads_in_them() {
     for log in oracle::logs().unwrap_or_default() {
         let check = std::fs::read(log.with_extension("log.chk")).unwrap();

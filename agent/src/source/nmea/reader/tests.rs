@@ -68,9 +68,22 @@ fn the_sentences_of_an_epoch_make_one_fix_in_any_order() {
 }
 
 #[test]
-fn a_course_over_ground_after_the_position_counts_last() {
+fn a_speed_without_a_time_counts_last_and_in_its_own_epoch() {
     let fixes = seconds(&[&rmc("120000", "A", "010124"), VTG], &[43_200]);
     assert_eq!((fixes[0].speed_mm_s, fixes[0].heading_cdeg), (Some(10_289), Some(9_000)));
+    // A receiver that begins with VTG, whose second one is lost: the third is not the second's.
+    let at = |second: &str| rmc(second, "A", "010124");
+    let faster = VTG.replace("020.0", "030.0");
+    let fixes = seconds(
+        &[VTG, &at("120000"), &gga("120000", 1), &at("120001"), &faster, &at("120002")],
+        &[43_200, 43_201, 43_202],
+    );
+    let speeds: Vec<_> = fixes.iter().map(|f| f.speed_mm_s).collect();
+    // RMC comes after VTG here, and counts last.
+    assert_eq!(speeds, [Some(5_144); 3]);
+    // Two in a row: what was between them is lost, and the second is not of the epoch that is open.
+    let fixes = seconds(&[&at("120000"), VTG, &faster], &[43_200]);
+    assert_eq!(fixes[0].speed_mm_s, Some(10_289));
     // Without a course, or of a receiver that has no fix, it says nothing.
     for vtg in ["GPVTG,,T,,M,020.0,N,037.0,K,A", "GPVTG,090.0,T,,M,020.0,N,037.0,K,N", "GPVTG,,T,,M,,N,,K,N"]
     {
@@ -237,12 +250,21 @@ fn sentences_that_run_together_are_taken_apart() {
 }
 
 #[test]
-fn a_missing_checksum_is_damage_only_where_the_receiver_has_checksums() {
+fn a_missing_checksum_is_damage_only_where_its_kind_of_sentence_has_them() {
     let bare = |time: &str| format!("${}\r\n", rmc(time, "A", "010124"));
     let (fixes, _) = read_cut(format!("{}{}", bare("120000"), bare("120001")).as_bytes(), 50);
     assert_eq!(fixes.len(), 2, "an old receiver");
-    let (fixes, counts) = read_cut(format!("{}{}", line(GSA_3D), bare("120001")).as_bytes(), 50);
-    assert_eq!((fixes.len(), counts.missing_checksums), (0, 1));
+    let (fixes, _) = read_cut(format!("{}{}", line(GSA_3D), bare("120001")).as_bytes(), 50);
+    assert_eq!(fixes.len(), 1, "a program that sums only what it makes itself");
+    let summed = line(&rmc("120000", "A", "010124"));
+    let (fixes, counts) = read_cut(format!("{summed}{}", bare("120001")).as_bytes(), 50);
+    assert_eq!((fixes.len(), counts.missing_checksums), (1, 1));
+}
+
+#[test]
+fn a_hundred_epochs_a_second_are_a_hundred() {
+    let log: String = (0..100).map(|n| line(&rmc(&format!("120000.{n:02}"), "A", "010124"))).collect();
+    assert_eq!(read(log).len(), 100);
 }
 
 #[test]
@@ -282,14 +304,14 @@ fn recorded_logs_agree_with_gpsd() {
     }
 }
 
-/// Every position in a sentence of `log` whose checksum fits, by a search that knows nothing of the
+/// Every position in a sentence of `log` whose checksum fits or is missing, by a search that knows nothing of the
 /// reader's states.
 fn positions_in(log: &[u8]) -> Vec<(i32, i32)> {
     let mut found = Vec::new();
     for (start, _) in log.iter().enumerate().filter(|(_, b)| **b == b'$') {
         let rest = &log[start + 1..];
         let end = rest.iter().position(|b| *b == b'\r' || *b == b'\n').unwrap_or(rest.len());
-        if let (Check::Good, body) = check(&rest[..end]) {
+        if let (Check::Good | Check::Missing, body) = check(&rest[..end]) {
             let sentence = Sentence::split(body);
             found.extend((1..4).filter_map(|i| sentence.position(i)));
         }
