@@ -37,7 +37,10 @@ fn main() -> ExitCode {
 }
 
 fn run(args: Args) -> Result<(), Box<dyn std::error::Error>> {
-    let settings = Settings::load(args.config.as_deref())?;
+    let settings = Settings::load(args.config.as_deref()).map_err(|e| match &args.config {
+        Some(file) => format!("The settings {}: {e}", file.display()),
+        None => e.to_string(),
+    })?;
     // One thread: the work is one task, and librdkafka has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {

@@ -64,6 +64,11 @@ pub fn run(cli: Cli) -> ExitCode {
     }
 }
 
+/// A number of vehicles.
+pub(crate) fn at_most<const MOST: usize>(text: &str) -> Result<usize, String> {
+    text.parse().ok().filter(|n| *n <= MOST).ok_or_else(|| format!("take a number from 0 to {MOST}"))
+}
+
 /// For options that take a number above 0.
 pub(crate) fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {

@@ -115,6 +115,26 @@ fn started(data: &Path) -> Child {
 }
 
 #[test]
+fn whoever_is_told_to_stop_while_it_starts_or_stops_ends_well() {
+    let folder = tempfile::tempdir().unwrap();
+    for (signal, stage) in [("-INT", "frames wait"), ("-TERM", "Stopping")] {
+        let data = folder.path().to_str().unwrap();
+        let args = ["demo", "--vehicles", "1", "--minutes", "2", "--no-outage", "--data-dir", data];
+        let mut child = milepost(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap());
+        let mut line = String::new();
+        while !line.contains(stage) {
+            line.clear();
+            assert!(lines.read_line(&mut line).unwrap() > 0, "the demo ended before {stage:?}");
+        }
+        std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
+        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert!(child.wait().unwrap().success(), "{signal} at {stage:?}");
+    }
+}
+
+#[test]
 fn ctrl_c_leaves_a_state_in_which_the_next_demo_goes_on() {
     let folder = tempfile::tempdir().unwrap();
     let mut child = started(folder.path());

@@ -49,13 +49,22 @@ fn main() -> ExitCode {
 async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let arguments = Arguments::parse();
     let mut config = match &arguments.config {
-        Some(path) => toml::from_str(&std::fs::read_to_string(path)?)?,
+        Some(path) => {
+            let wrong = |e: &dyn std::fmt::Display| format!("The settings {}: {e}", path.display());
+            let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
+            toml::from_str(&text).map_err(|e| wrong(&e))?
+        }
         None => Config::default(),
     };
     let lake =
         arguments.lake.or(config.lake.take()).ok_or("No lake is given: use --lake or the key `lake`")?;
     if let Some(brokers) = arguments.brokers {
         config.sink.brokers = brokers;
+    }
+    if lake.is_empty() || config.sink.brokers.is_empty() {
+        return Err(
+            "`lake` or `sink.brokers` is empty: name a folder or s3://bucket/prefix, and host:port".into()
+        );
     }
     let store = store::open(&lake, &config.s3).await?;
     let mut sink = Sink::start(config.sink, store)?;

@@ -157,7 +157,8 @@ fn built_in_body(stream: Stream, mut object: Map<String, Json>) -> Result<Body, 
         let (key, json, scale) = take(&mut object, &spec.name);
         let default = (stream == Stream::Gps && spec.name == "fix").then_some(1);
         let json = json.or(default.map(Json::from));
-        columns.push(column(spec, json.unwrap_or(Json::Null), scale).ok_or_else(|| bad(key))?);
+        let column = column(spec, json.unwrap_or(Json::Null), scale).filter(|c| is_on_the_globe(spec, c));
+        columns.push(column.ok_or_else(|| bad(key))?);
     }
     if let Some((key, _)) = object.into_iter().next() {
         return Err(ParseError::UnknownKey { stream: stream.to_string(), key });
@@ -196,6 +197,16 @@ fn column(spec: &ColumnSpec, json: Json, scale: f64) -> Option<Column> {
         validity
     });
     Some(Column { spec: spec.clone(), values, validity })
+}
+
+/// Positions only: what else is in range, the stream's own kinds say.
+fn is_on_the_globe(spec: &ColumnSpec, column: &Column) -> bool {
+    let most = match &*spec.name {
+        "lat_e7" => 900_000_000,
+        "lon_e7" => 1_800_000_000,
+        _ => return true,
+    };
+    matches!(&column.values, Values::Int(v) if v.iter().all(|v| v.abs() <= most))
 }
 
 fn one(bytes: &[u8]) -> VarBytes {

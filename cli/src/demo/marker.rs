@@ -39,10 +39,8 @@ impl Marker {
         match there {
             true => Err(format!(
                 "The last demo in {0} was killed. Its broker and its Kafka lived in memory, and what they held is \
-                 gone: `milepost audit {1}` shows what is missing. Start over with `rm -r {0}`, or take another \
-                 --data-dir",
+                 gone; the tables have what came before. Start over with `rm -r {0}`, or take another --data-dir",
                 folder.display(),
-                folder.join("lake").display(),
             )
             .into()),
             false => Ok(Self { path, _lock: lock }),

@@ -29,6 +29,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use summary::Summary;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 
 /// Simulated seconds in a second.
 const SPEED: f64 = 200.0;
@@ -46,8 +48,8 @@ const PARTITIONS: usize = 32;
 /// Options of `milepost demo`.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
-    /// How many vehicles drive
-    #[arg(long, default_value_t = 5)]
+    /// How many vehicles drive, at most 1000: all are in this process, with brokers that keep all in memory
+    #[arg(long, default_value = "5", value_parser = crate::at_most::<1000>)]
     vehicles: usize,
     /// Only the last so many minutes of the trip, in simulated time [default: the whole trip]
     #[arg(long, value_name = "M", value_parser = crate::positive)]
@@ -59,7 +61,7 @@ pub struct Options {
     #[arg(long, overrides_with = "no_outage")]
     outage: bool,
     /// Leave the network alone
-    #[arg(long)]
+    #[arg(long, overrides_with = "outage")]
     no_outage: bool,
     /// Where spools and the lake go; the lake is D/lake
     #[arg(long, value_name = "D", default_value = "milepost-data")]
@@ -111,6 +113,8 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
 
 async fn demo(options: &Options) -> Result<Summary, Failure> {
     let since = Instant::now();
+    // Before the mark is set: whoever is told to stop from here on takes it away again.
+    let mut told = signals()?;
     let marker = Marker::set(&options.data_dir)?;
     let folder = std::fs::canonicalize(&options.data_dir)?;
     let lake = folder.join("lake");
@@ -139,8 +143,17 @@ async fn demo(options: &Options) -> Result<Summary, Failure> {
         }
     };
     let mut show = Show::start(&fleet.look());
-    let end =
-        drive(&plan, options.outage || !options.no_outage, &cloud, &network, &gate, &fleet, &mut show).await;
+    let end = drive(
+        &plan,
+        options.outage || !options.no_outage,
+        &cloud,
+        &network,
+        &gate,
+        &fleet,
+        &mut show,
+        &mut told,
+    )
+    .await;
     match &end {
         End::Arrived => show.say("Stopping: the vehicles say goodbye, and the last files are written."),
         End::Interrupted => {
@@ -148,11 +161,6 @@ async fn demo(options: &Options) -> Result<Summary, Failure> {
         }
         End::Full(full) => show.say(&full.to_string()),
     }
-    tokio::spawn(async {
-        if tokio::signal::ctrl_c().await.is_ok() {
-            std::process::exit(130);
-        }
-    });
     let (stopped, full) = stop(fleet, &end, &cloud, &network, &gate, &show).await;
     let sizes = cloud.stop(&stopped.expected).await?;
     show.end();
@@ -161,6 +169,24 @@ async fn demo(options: &Options) -> Result<Summary, Failure> {
     let summary = Summary::new(&report, sizes, &stopped, full, &lake, since.elapsed());
     summary.print(&report, options.json);
     Ok(summary)
+}
+
+/// Tells when the demo is to stop: at the first SIGINT or SIGTERM. The second ends the process at once.
+fn signals() -> Result<watch::Receiver<bool>, Failure> {
+    let (tell, told) = watch::channel(false);
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::spawn(async move {
+        loop {
+            tokio::select! {
+                _ = interrupt.recv() => {}
+                _ = terminate.recv() => {}
+            }
+            if tell.send_replace(true) {
+                std::process::exit(130);
+            }
+        }
+    });
+    Ok(told)
 }
 
 /// Stops the vehicles. The second value says whether Kafka was too full for what they had left.
@@ -199,6 +225,7 @@ async fn hush(network: &Proxy) {
 }
 
 /// Watches the vehicles drive.
+#[allow(clippy::too_many_arguments)]
 async fn drive(
     plan: &Plan,
     outage: bool,
@@ -207,12 +234,12 @@ async fn drive(
     gate: &Gate,
     fleet: &Fleet,
     show: &mut Show,
+    told: &mut watch::Receiver<bool>,
 ) -> End {
     let since = Instant::now();
     let expected = plan.duration();
     let mut outage = outage.then(|| Outage::halfway(expected));
     let mut arrived = std::pin::pin!(fleet.arrived());
-    let mut interrupted = std::pin::pin!(tokio::signal::ctrl_c());
     let mut is_there = false;
     loop {
         tokio::select! {
@@ -222,7 +249,7 @@ async fn drive(
                 outage = None;
                 show.say("Destination reached: all vehicles have arrived. What their spools hold is sent.");
             }
-            _ = &mut interrupted => return End::Interrupted,
+            _ = told.wait_for(|told| *told) => return End::Interrupted,
             () = tokio::time::sleep(STEP) => {}
         }
         if let Err(full) = cloud.check(gate) {
@@ -270,5 +297,6 @@ impl Outage {
 
 /// The path of a folder's Parquet files, for SQL.
 fn glob(lake: &Path, table: &str) -> String {
-    format!("{}/{table}/**/*.parquet", lake.display())
+    // A quote would end the text in which SQL has it.
+    format!("{}/{table}/**/*.parquet", lake.display().to_string().replace('\'', "''"))
 }

@@ -38,7 +38,7 @@ pub struct Options {
     #[arg(long, value_name = "URL")]
     broker: String,
     /// How many vehicles drive
-    #[arg(long, default_value_t = 10)]
+    #[arg(long, default_value = "10", value_parser = crate::at_most::<100_000>)]
     vehicles: usize,
     /// Only the last so many minutes of each trip, in simulated time [default: the whole trip]
     #[arg(long, value_name = "M", value_parser = crate::positive)]
