@@ -157,7 +157,9 @@ fn built_in_body(stream: Stream, mut object: Map<String, Json>) -> Result<Body, 
         let (key, json, scale) = take(&mut object, &spec.name);
         let default = (stream == Stream::Gps && spec.name == "fix").then_some(1);
         let json = json.or(default.map(Json::from));
-        let column = column(spec, json.unwrap_or(Json::Null), scale).filter(|c| is_on_the_globe(spec, c));
+        // Wire names say what a frame says, whatever that is; everyday ones come from people's programs.
+        let possible = |c: &Column| scale == 1.0 || is_on_the_globe(spec, c);
+        let column = column(spec, json.unwrap_or(Json::Null), scale).filter(possible);
         columns.push(column.ok_or_else(|| bad(key))?);
     }
     if let Some((key, _)) = object.into_iter().next() {

@@ -82,6 +82,16 @@ fn a_derived_streams_columns_keep_their_kinds() {
 }
 
 #[test]
+fn a_position_off_the_globe_is_refused() {
+    let line = |lat: f64, lon: f64| format!(r#"{{"stream":"gps_data","ts":1,"lat":{lat},"lon":{lon}}}"#);
+    let parse = |line: String| Parser::new(Defaults::default()).parse(&line, None);
+    assert!(parse(line(90.0, -180.0)).is_ok());
+    for (lat, lon) in [(91.5, 0.0), (0.0, 180.1)] {
+        assert!(matches!(parse(line(lat, lon)), Err(ParseError::Value { .. })), "{lat} {lon}");
+    }
+}
+
+#[test]
 fn recorded_drives_parse() {
     let data = std::env::var_os("MILEPOST_SHARED_DATA")
         .map_or_else(|| "../../shared/data".into(), std::path::PathBuf::from);
