@@ -42,6 +42,9 @@ pub(crate) struct Item {
     pub(crate) mqtt_topic: Bytes,
     pub(crate) vehicle: Option<VehicleId>,
     pub(crate) goal: Goal,
+    /// Whether it must share a batch with no other record: Kafka judges the size of batches, so one
+    /// that was refused for its size says nothing about the records in it.
+    pub(crate) alone: bool,
     /// `None` for a QoS 0 publish, which has no acknowledgement.
     ticket: Option<Ticket>,
     /// Which producer has it; `None` while it waits for one.
@@ -126,7 +129,8 @@ impl Flight {
         self.open += 1;
         self.bytes += payload.len() + OVERHEAD;
         self.ready.push_back(self.first + self.items.len() as Seq);
-        self.items.push_back(Some(Item { payload, mqtt_topic, vehicle, goal, ticket, producer: None }));
+        let (alone, producer) = (false, None);
+        self.items.push_back(Some(Item { payload, mqtt_topic, vehicle, goal, alone, ticket, producer }));
     }
 
     /// What to produce next. Tell [`Flight::produced`] or [`Flight::failed`] what came of it.
@@ -244,6 +248,10 @@ impl Flight {
         let Some(item) = self.item(seq) else { return Landed::Nothing };
         item.producer = None;
         let at_once = match (&mut item.goal, failure) {
+            (_, Failure::TooLarge(_)) if !item.alone => {
+                item.alone = true;
+                true
+            }
             (Goal::Stream(topic), Failure::Refused(why) | Failure::TooLarge(why)) => {
                 let detail = format!("Kafka refused the record for {topic}: {why}");
                 item.goal = Goal::Dead { reason: Reason { code: "kafka", detail }, part: 0, parts: 1 };

@@ -7,6 +7,7 @@ use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel}
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
+use std::sync::OnceLock;
 use tokio::sync::mpsc::UnboundedSender;
 
 // The delivery opaque is a pointer's width, and carries a `Seq`.
@@ -65,18 +66,23 @@ pub(crate) enum SendError {
     Failed(Code),
 }
 
-/// One producer; a bridge has another one only after a fatal error.
+/// One generation of producers; a bridge has another one only after a fatal error.
 pub(crate) struct Producer {
     /// Taken only when the producer is dropped.
-    inner: Option<ThreadedProducer<Context>>,
+    together: Option<ThreadedProducer<Context>>,
+    /// For records that must share a batch with no other; made when there is one.
+    alone: OnceLock<ThreadedProducer<Context>>,
+    config: ClientConfig,
+    number: u32,
+    reports: UnboundedSender<Report>,
     dead_letter_topic: String,
 }
 
 impl Producer {
-    /// Makes producer number `producer`; does not wait for a connection.
+    /// Makes producer number `number`; does not wait for a connection.
     pub(crate) fn new(
         settings: &settings::Settings,
-        producer: u32,
+        number: u32,
         reports: UnboundedSender<Report>,
     ) -> Result<Self, KafkaError> {
         let mut config = ClientConfig::new();
@@ -85,9 +91,10 @@ impl Producer {
         }
         // The promise rests on these two, so they are no settings.
         config.set("enable.idempotence", "true").set("acks", "all");
-        let context = Context { producer, reports };
-        let inner = ThreadedProducer::from_config_and_context(&config, context)?;
-        Ok(Self { inner: Some(inner), dead_letter_topic: settings.dead_letter_topic.clone() })
+        let context = Context { producer: number, reports: reports.clone() };
+        let together = Some(ThreadedProducer::from_config_and_context(&config, context)?);
+        let dead_letter_topic = settings.dead_letter_topic.clone();
+        Ok(Self { together, alone: OnceLock::new(), config, number, reports, dead_letter_topic })
     }
 
     /// Hands a frame to librdkafka, which copies it.
@@ -106,17 +113,34 @@ impl Producer {
             headers,
             delivery_opaque: opaque,
         };
-        let Some(inner) = &self.inner else { return Err(SendError::Full) };
-        match inner.send(record) {
+        match self.producer_for(item)?.send(record) {
             Ok(()) => Ok(()),
             Err((KafkaError::MessageProduction(Code::QueueFull), _)) => Err(SendError::Full),
             Err((e, _)) => Err(SendError::Failed(e.rdkafka_error_code().unwrap_or(Code::Unknown))),
         }
     }
 
+    fn producer_for(&self, item: &Item) -> Result<&ThreadedProducer<Context>, SendError> {
+        if !item.alone {
+            return self.together.as_ref().ok_or(SendError::Full);
+        }
+        if let Some(alone) = self.alone.get() {
+            return Ok(alone);
+        }
+        let mut config = self.config.clone();
+        config.set("batch.num.messages", "1");
+        let context = Context { producer: self.number, reports: self.reports.clone() };
+        let made = ThreadedProducer::from_config_and_context(&config, context).map_err(|e| {
+            tracing::error!("Kafka's producer for single records cannot be made: {e}");
+            SendError::Full
+        })?;
+        Ok(self.alone.get_or_init(|| made))
+    }
+
     /// What broke this producer for good.
     pub(crate) fn fatal(&self) -> Option<String> {
-        self.inner.as_ref()?.client().fatal_error().map(|(code, why)| format!("{code:?}: {why}"))
+        let mut both = self.together.iter().chain(self.alone.get());
+        both.find_map(|p| p.client().fatal_error()).map(|(code, why)| format!("{code:?}: {why}"))
     }
 }
 
@@ -124,8 +148,8 @@ impl Drop for Producer {
     /// librdkafka's end may take half a second: it gets a thread of its own, for this one is an
     /// executor's.
     fn drop(&mut self) {
-        let inner = self.inner.take();
-        std::thread::spawn(move || drop(inner));
+        let both = (self.together.take(), self.alone.take());
+        std::thread::spawn(move || drop(both));
     }
 }
 

@@ -91,7 +91,7 @@ fn a_dead_letter_that_is_too_large_goes_in_parts_that_give_the_frame_back() {
     let mut f = flight();
     receive(&mut f, 1, &frame);
     let mut got = Vec::new();
-    for too_large in [true, true, false, false, false] {
+    for too_large in [true, true, true, false, false, false] {
         assert!(acks(&mut f).is_empty());
         let (seq, item) = f.next(T0).unwrap();
         let value = item.value().to_vec();
@@ -105,6 +105,25 @@ fn a_dead_letter_that_is_too_large_goes_in_parts_that_give_the_frame_back() {
         }
     }
     assert_eq!(got, frame);
+    assert_eq!(acks(&mut f), [1]);
+}
+
+#[test]
+fn a_frame_whose_batch_was_too_large_is_tried_alone_before_it_is_a_dead_letter() {
+    let mut f = flight();
+    (1..=2).for_each(|id| receive(&mut f, id, b"x"));
+    let sent = produce_all(&mut f, 0, T0);
+    for seq in &sent {
+        assert_eq!(f.reported(*seq, 0, Err(Failure::TooLarge("batch".into())), T0), Landed::Again);
+    }
+    for seq in &sent {
+        let (next, item) = f.next(T0).unwrap();
+        assert_eq!((next, item.alone, &item.goal), (*seq, true, &Goal::Stream("gps_data")));
+        f.produced(next, 0);
+    }
+    assert_eq!(f.reported(sent[0], 0, Ok(()), T0), Landed::Delivered);
+    f.reported(sent[1], 0, Err(Failure::TooLarge("itself".into())), T0);
+    assert!(matches!(f.next(T0).unwrap().1.goal, Goal::Dead { .. }));
     assert_eq!(acks(&mut f), [1]);
 }
 
