@@ -80,7 +80,8 @@ impl Target {
     }
 
     fn filter(&self) -> String {
-        format!("$share/{}/{}", self.settings.group, milepost_wire::topic::MQTT_FILTER)
+        let (group, prefix) = (&self.settings.group, &self.settings.topic_prefix);
+        format!("$share/{group}/{prefix}{}", milepost_wire::topic::MQTT_FILTER)
     }
 }
 

@@ -31,10 +31,11 @@ pub(crate) struct Reason {
     pub(crate) detail: String,
 }
 
-/// Judges a publish by its topic and its frame's header and CRC.
-pub(crate) fn route(mqtt_topic: &Bytes, payload: &[u8]) -> Route {
-    let Some((vehicle, stream)) = std::str::from_utf8(mqtt_topic).ok().and_then(topic::parse_mqtt) else {
-        let detail = "The MQTT topic is not milepost/v1/<vehicle>/<stream>".to_owned();
+/// Judges a publish by its topic, which begins with `prefix`, and its frame's header and CRC.
+pub(crate) fn route(prefix: &str, mqtt_topic: &Bytes, payload: &[u8]) -> Route {
+    let own = std::str::from_utf8(mqtt_topic).ok().and_then(|topic| topic.strip_prefix(prefix));
+    let Some((vehicle, stream)) = own.and_then(topic::parse_mqtt) else {
+        let detail = format!("The MQTT topic is not {prefix}milepost/v1/<vehicle>/<stream>");
         return Route::Dead { reason: Reason { code: "topic", detail }, vehicle: None };
     };
     let dead = |code, detail| Route::Dead { reason: Reason { code, detail }, vehicle: Some(vehicle.clone()) };
@@ -69,7 +70,7 @@ mod tests {
     use crate::sample;
 
     fn code(topic: &str, payload: &[u8]) -> &'static str {
-        match route(&Bytes::copy_from_slice(topic.as_bytes()), payload) {
+        match route("", &Bytes::copy_from_slice(topic.as_bytes()), payload) {
             Route::Stream { topic, .. } => topic,
             Route::Dead { reason, .. } => reason.code,
         }
@@ -78,9 +79,17 @@ mod tests {
     #[test]
     fn a_sound_frame_goes_to_its_streams_topic_under_its_vehicle() {
         let frame = sample::gps_frame("truck-1", 0, 10);
-        let route = route(&Bytes::from_static(b"milepost/v1/truck-1/gps_data"), &frame);
+        let route = route("", &Bytes::from_static(b"milepost/v1/truck-1/gps_data"), &frame);
         let Route::Stream { topic, vehicle } = route else { panic!("{route:?}") };
         assert_eq!((topic, vehicle.as_str()), ("gps_data", "truck-1"));
+    }
+
+    #[test]
+    fn a_mount_point_is_taken_off_and_asked_for() {
+        let frame = sample::gps_frame("truck-1", 0, 10);
+        let routed = |topic: &'static str| route("vehicles/", &Bytes::from_static(topic.as_bytes()), &frame);
+        assert!(matches!(routed("vehicles/milepost/v1/truck-1/gps_data"), Route::Stream { .. }));
+        assert!(matches!(routed("milepost/v1/truck-1/gps_data"), Route::Dead { .. }));
     }
 
     #[test]

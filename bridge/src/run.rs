@@ -166,7 +166,7 @@ impl Task {
             Incoming::Publish { packet_id, topic, payload } => {
                 Live::add(&self.runner.live.received, 1);
                 Live::add(&self.runner.live.received_bytes, payload.len() as u64);
-                let to = route(&topic, &payload);
+                let to = route(&self.runner.settings.mqtt.topic_prefix, &topic, &payload);
                 if let crate::route::Route::Dead { reason, .. } = &to {
                     tracing::warn!(
                         topic = %String::from_utf8_lossy(&topic),

@@ -46,6 +46,8 @@ pub struct Mqtt {
     pub client_id: String,
     /// The group that shares the subscription.
     pub group: String,
+    /// What the broker puts before the topics of vehicles: the mount point of their listener.
+    pub topic_prefix: String,
     /// How many frames may be unacknowledged.
     pub receive_maximum: u16,
     /// The largest packet to accept, bytes.
@@ -181,6 +183,11 @@ impl Settings {
                 !self.mqtt.group.is_empty() && !self.mqtt.group.contains(['/', '+', '#']),
                 "mqtt.group must be a name without / + #",
             ),
+            (
+                !self.mqtt.topic_prefix.contains(['+', '#'])
+                    && !self.mqtt.topic_prefix.starts_with(['$', '/']),
+                "mqtt.topic_prefix must have no + # and not begin with $ or /",
+            ),
             (self.mqtt.keep_alive >= Duration::from_secs(1), "mqtt.keep_alive is below 1s"),
             (self.dead_letter_part >= 1024, "dead_letter_part is below 1 KiB"),
             (self.in_flight_bytes > 0, "in_flight_bytes is 0"),
@@ -293,6 +300,7 @@ mod tests {
             "[mqtt]\nreceive_maximum = 0",
             "[mqtt]\nreceive_maximum = 65536",
             "[mqtt]\ngroup = 'a/b'",
+            "[mqtt]\ntopic_prefix = '+/'",
             "[kafka]\nbootstrap.servers = 'unquoted'",
         ] {
             assert!(Settings::layered(Some(file), []).is_err(), "{file}");

@@ -3,6 +3,8 @@
 mod support;
 
 use milepost_wire::topic;
+use rumqttc::v5::mqttbytes::QoS;
+use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
 use std::collections::HashSet;
 use support::*;
 
@@ -177,4 +179,36 @@ async fn two_bridges_of_a_group_share_the_frames() {
     publish(broker.port, (0..400).map(truck).collect()).await;
     until("acknowledgements", || one.counters().acked + two.counters().acked == 400).await;
     assert!(one.counters().acked > 0 && two.counters().acked > 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn behind_a_mount_point_no_vehicle_can_take_frames_away_from_the_bridge() {
+    let vehicles = free_port();
+    let Some(broker) = Mosquitto::start(&format!("listener {vehicles} 127.0.0.1\nmount_point vehicles/"))
+    else {
+        return;
+    };
+    let cluster = kafka();
+    let mut settings = settings(&broker, &cluster.bootstrap_servers());
+    settings.mqtt.topic_prefix = "vehicles/".to_owned();
+    let group = settings.mqtt.group.clone();
+    let bridge = start(settings).await;
+    let (client, mut events) = AsyncClient::new(MqttOptions::new("thief", "127.0.0.1", vehicles), 10);
+    client.subscribe(format!("$share/{group}/{}", topic::MQTT_FILTER), QoS::AtLeastOnce).await.unwrap();
+    client.subscribe(format!("$share/{group}/#"), QoS::AtLeastOnce).await.unwrap();
+    let mut subscribed = 0;
+    while subscribed < 2 {
+        subscribed += u32::from(matches!(events.poll().await.unwrap(), Event::Incoming(Incoming::SubAck(_))));
+    }
+    let thief = tokio::spawn(async move {
+        while !matches!(events.poll().await, Ok(Event::Incoming(Incoming::Publish(_))) | Err(_)) {}
+    });
+    let frames: Vec<_> = (0..200).map(truck).collect();
+    publish(vehicles, frames.clone()).await;
+    until("acknowledgements", || bridge.counters().acked == 200).await;
+    read(&cluster.bootstrap_servers(), "gps_data", |r| has_all(r, &frames));
+    assert!(!thief.is_finished(), "the thief has got a frame");
+    assert_eq!(bridge.counters().dead_lettered, 0);
+    thief.abort();
+    drop(client);
 }

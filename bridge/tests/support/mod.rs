@@ -40,7 +40,7 @@ impl Mosquitto {
             return None;
         };
         let dir = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = free_port();
         let config = format!(
             "listener {port} 127.0.0.1\nuser root\nallow_anonymous true\npersistence true\n\
              persistence_location {}/\nmax_inflight_messages 0\nmax_queued_messages 0\n{extra}\n",
@@ -70,6 +70,11 @@ impl Mosquitto {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// A loopback port that nobody has.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 fn spawn(program: &PathBuf, dir: &tempfile::TempDir) -> Child {
