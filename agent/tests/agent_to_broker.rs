@@ -10,6 +10,7 @@ use milepost_wire::{Reading, Stream};
 use std::path::Path;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
+use support::proxy::{Network, Proxy};
 use support::*;
 
 async fn start(dir: &Path, port: u16, readings: Vec<Reading>, pause: Duration) -> AgentHandle {
@@ -104,16 +105,19 @@ async fn what_the_broker_was_not_there_for_is_delivered_after_the_next_start() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn cut_connections_lose_nothing_and_repeat_only_whole_frames() {
+async fn cut_reset_and_silent_connections_lose_nothing_and_repeat_only_whole_frames() {
     let Some(broker) = Mosquitto::start("") else { return };
-    let proxy = Proxy::to(broker.port).await;
+    let proxy = Proxy::start(broker.port);
     let subscriber = Subscriber::start(broker.port).await;
     let dir = tempfile::tempdir().unwrap();
     let agent =
         start(dir.path(), proxy.port, (0..20_000).map(gps).collect(), Duration::from_micros(50)).await;
-    for _ in 0..10 {
+    let kinds = [Network::Cut, Network::Reset, Network::BlackHole, Network::Unanswered, Network::Slow];
+    for network in kinds.into_iter().cycle().take(15) {
         tokio::time::sleep(Duration::from_millis(80)).await;
-        proxy.cut();
+        proxy.set(network);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        proxy.set(Network::Up);
     }
     agent.sources_ended().await;
     let report = agent.stop(PATIENCE).await;

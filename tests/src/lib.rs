@@ -1,5 +1,5 @@
-//! What the end-to-end tests share: the project's programs as processes, a real Mosquitto, and
-//! librdkafka's mock cluster, all on free loopback ports and stopped with the value that holds them.
+//! What the end-to-end tests share: the project's programs as processes, a real Mosquitto, a real Kafka and
+//! networks that fail between them, all on free loopback ports and stopped with the value that holds them.
 //!
 //! A part that cannot run here is skipped with a line that says so; in CI it is a failure.
 #![allow(missing_docs)]
@@ -7,6 +7,7 @@
 pub mod campaign;
 pub mod chain;
 pub mod kafka;
+pub mod mqtt;
 pub mod process;
 pub mod proxy;
 

@@ -1,9 +1,10 @@
-//! A TCP proxy that a test can make misbehave: cut, swallow, slow down.
+//! A TCP proxy that a test can make misbehave: it cuts, resets, swallows, holds answers back, delays and
+//! leaves connections half open.
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::SeqCst};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How the network is.
@@ -14,22 +15,43 @@ pub enum Network {
     Up,
     /// Connections end at once, new ones too.
     Cut,
+    /// As [`Network::Cut`], with a reset (RST) in place of an orderly end (FIN).
+    Reset,
     /// Connections stand, and no byte passes in either direction until the network is up again.
     BlackHole,
+    /// What the client says arrives; the answers are held back until the network is up again.
+    Unanswered,
     /// Every read is passed on a tenth of a second late.
     Slow,
 }
 
+/// What has become of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+enum Fate {
+    Stands,
+    Ended,
+    Reset,
+    /// Each side believes that it is connected; nothing it says arrives, and its end is not heard of.
+    HalfOpen,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    ToTarget,
+    Back,
+}
+
 const LATE: Duration = Duration::from_millis(100);
+/// How long a read or a write waits before it looks at the connection's fate.
 const LOOK: Duration = Duration::from_millis(20);
 
 struct Shared {
     target: u16,
     network: AtomicU8,
-    /// Connections of an earlier generation are to end.
-    generation: AtomicU64,
     stop: AtomicBool,
-    open: Mutex<Vec<TcpStream>>,
+    /// The fate of every connection that stands.
+    open: Mutex<Vec<Arc<AtomicU8>>>,
 }
 
 /// A proxy in front of a loopback port; it ends with the value.
@@ -46,7 +68,6 @@ impl Proxy {
         let shared = Arc::new(Shared {
             target,
             network: AtomicU8::new(Network::Up as u8),
-            generation: AtomicU64::new(0),
             stop: AtomicBool::new(false),
             open: Mutex::default(),
         });
@@ -56,27 +77,37 @@ impl Proxy {
                 if inner.stop.load(SeqCst) {
                     return;
                 }
-                if !inner.is(Network::Cut) {
-                    pass(&inner, client);
+                match () {
+                    () if inner.is(Network::Cut) => drop(client),
+                    () if inner.is(Network::Reset) => reset_at_end(&client),
+                    () => pass(&inner, client),
                 }
             }
         });
         Self { port, shared }
     }
 
-    /// Changes the network. [`Network::Cut`] ends every connection that stands.
+    /// Changes the network. [`Network::Cut`] and [`Network::Reset`] end every connection that stands.
     pub fn set(&self, network: Network) {
         self.shared.network.store(network as u8, SeqCst);
-        if network == Network::Cut {
-            self.shared.end_all();
+        match network {
+            Network::Cut => self.shared.decide(Fate::Ended),
+            Network::Reset => self.shared.decide(Fate::Reset),
+            _ => {}
         }
+    }
+
+    /// Leaves every connection that stands half open, for good: what either side says is lost and
+    /// neither hears that the other is gone. New connections pass.
+    pub fn abandon(&self) {
+        self.shared.decide(Fate::HalfOpen);
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
         self.shared.stop.store(true, SeqCst);
-        self.shared.end_all();
+        self.shared.decide(Fate::Ended);
         // Wakes the listener, which then ends.
         let _ = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port));
     }
@@ -87,66 +118,134 @@ impl Shared {
         self.network.load(SeqCst) == network as u8
     }
 
-    fn end_all(&self) {
-        self.generation.fetch_add(1, SeqCst);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        for socket in open.drain(..) {
-            let _ = socket.shutdown(Shutdown::Both);
-        }
+    fn open(&self) -> MutexGuard<'_, Vec<Arc<AtomicU8>>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn decide(&self, fate: Fate) {
+        self.open().iter().for_each(|connection| connection.store(fate as u8, SeqCst));
+    }
+
+    /// Whether the network lets nothing pass this way.
+    fn holds(&self, way: Way) -> bool {
+        self.is(Network::BlackHole) || (way == Way::Back && self.is(Network::Unanswered))
+    }
+}
+
+/// One direction of a connection.
+struct Half {
+    shared: Arc<Shared>,
+    fate: Arc<AtomicU8>,
+    way: Way,
+    from: TcpStream,
+    to: TcpStream,
+}
+
+fn reset_at_end(socket: &TcpStream) {
+    // A socket that does not linger says RST when its last handle goes.
+    let _ = socket2::SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 fn pass(shared: &Arc<Shared>, client: TcpStream) {
     let Ok(server) = TcpStream::connect((Ipv4Addr::LOCALHOST, shared.target)) else { return };
-    let pairs = [(client.try_clone(), server.try_clone()), (server.try_clone(), client.try_clone())];
-    for (from, to) in pairs {
-        if let (Ok(from), Ok(to)) = (from, to) {
-            let shared = Arc::clone(shared);
-            std::thread::spawn(move || copy(&shared, from, to));
-        }
+    for socket in [&client, &server] {
+        let _ = socket.set_nodelay(true);
+        let _ = (socket.set_read_timeout(Some(LOOK)), socket.set_write_timeout(Some(LOOK)));
     }
-    let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    shared.open.lock().unwrap_or_else(PoisonError::into_inner).extend([client, server]);
+    let fate = Arc::new(AtomicU8::new(Fate::Stands as u8));
+    let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { return };
+    shared.open().push(Arc::clone(&fate));
+    for (way, from, to) in [(Way::ToTarget, client, server), (Way::Back, server_too, client_too)] {
+        let half = Half { shared: Arc::clone(shared), fate: Arc::clone(&fate), way, from, to };
+        std::thread::spawn(move || half.run());
+    }
 }
 
-fn copy(shared: &Shared, mut from: TcpStream, mut to: TcpStream) {
-    let generation = shared.generation.load(SeqCst);
-    let mut buffer = vec![0; 64 << 10];
-    while let Ok(n @ 1..) = from.read(&mut buffer) {
-        while shared.is(Network::BlackHole) && shared.generation.load(SeqCst) == generation {
+impl Half {
+    fn has(&self, fate: Fate) -> bool {
+        self.fate.load(SeqCst) == fate as u8
+    }
+
+    fn run(mut self) {
+        while self.step() {}
+        while self.has(Fate::HalfOpen) {
             std::thread::sleep(LOOK);
         }
-        if shared.is(Network::Slow) {
+        if self.has(Fate::Reset) {
+            reset_at_end(&self.from);
+            reset_at_end(&self.to);
+        } else {
+            let _ = (self.from.shutdown(Shutdown::Both), self.to.shutdown(Shutdown::Both));
+        }
+        self.shared.open().retain(|fate| !Arc::ptr_eq(fate, &self.fate));
+    }
+
+    /// Reads once and passes it on; false when this direction is over.
+    fn step(&mut self) -> bool {
+        let mut buffer = [0; 16 << 10];
+        let n = match self.from.read(&mut buffer) {
+            Ok(0) => return false,
+            Ok(n) => n,
+            Err(e) => return waits(&e) && (self.has(Fate::Stands) || self.has(Fate::HalfOpen)),
+        };
+        while self.shared.holds(self.way) && self.has(Fate::Stands) {
+            std::thread::sleep(LOOK);
+        }
+        if self.shared.is(Network::Slow) {
             std::thread::sleep(LATE);
         }
-        if shared.generation.load(SeqCst) != generation || to.write_all(&buffer[..n]).is_err() {
-            break;
-        }
+        self.write(&buffer[..n])
     }
-    let _ = (from.shutdown(Shutdown::Both), to.shutdown(Shutdown::Both));
+
+    fn write(&mut self, mut bytes: &[u8]) -> bool {
+        while !bytes.is_empty() && !self.has(Fate::HalfOpen) {
+            match self.to.write(bytes) {
+                _ if !self.has(Fate::Stands) && !self.has(Fate::HalfOpen) => return false,
+                Ok(n) => bytes = &bytes[n..],
+                Err(e) if waits(&e) => {}
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+fn waits(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut | ErrorKind::Interrupted)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::atomic::AtomicUsize;
+    use std::time::Instant;
 
-    fn echo() -> u16 {
+    /// Echoes bytes; counts those that it has heard.
+    fn echo() -> (u16, Arc<AtomicUsize>) {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
+        let heard = Arc::<AtomicUsize>::default();
+        let count = heard.clone();
         std::thread::spawn(move || {
             for mut socket in listener.incoming().map_while(Result::ok) {
+                let count = count.clone();
                 std::thread::spawn(move || {
                     let mut byte = [0];
-                    while socket.read_exact(&mut byte).is_ok() && socket.write_all(&byte).is_ok() {}
+                    while socket.read_exact(&mut byte).is_ok() {
+                        count.fetch_add(1, SeqCst);
+                        if socket.write_all(&byte).is_err() {
+                            return;
+                        }
+                    }
                 });
             }
         });
-        port
+        (port, heard)
     }
 
     fn connected(proxy: &Proxy) -> TcpStream {
         let socket = TcpStream::connect((Ipv4Addr::LOCALHOST, proxy.port)).unwrap();
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         socket
     }
 
@@ -155,21 +254,82 @@ mod tests {
         socket.write_all(b"x").is_ok() && socket.read_exact(&mut byte).is_ok()
     }
 
+    /// Says a byte and hears nothing for a while, not even that the connection ends.
+    fn is_silent(socket: &mut TcpStream) -> bool {
+        socket.write_all(b"x").unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+        let silent = socket.read_exact(&mut [0]).is_err_and(|e| waits(&e));
+        socket.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
+        silent
+    }
+
     #[test]
-    fn it_passes_swallows_and_cuts() {
-        let proxy = Proxy::start(echo());
+    fn a_cut_ends_connections_and_refuses_new_ones_until_it_is_mended() {
+        let proxy = Proxy::start(echo().0);
+        let mut socket = connected(&proxy);
+        assert!(answers(&mut socket));
+        proxy.set(Network::Cut);
+        assert_eq!(socket.read(&mut [0]).unwrap(), 0, "an orderly end");
+        assert!(!answers(&mut connected(&proxy)));
+        proxy.set(Network::Up);
+        assert!(answers(&mut connected(&proxy)));
+    }
+
+    #[test]
+    fn a_reset_is_seen_as_one() {
+        let proxy = Proxy::start(echo().0);
+        let mut socket = connected(&proxy);
+        assert!(answers(&mut socket));
+        proxy.set(Network::Reset);
+        assert_eq!(socket.read(&mut [0]).unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert!(!answers(&mut connected(&proxy)));
+        proxy.set(Network::Up);
+        assert!(answers(&mut connected(&proxy)));
+    }
+
+    #[test]
+    fn a_black_hole_holds_back_what_comes_when_it_is_up_again() {
+        let (port, heard) = echo();
+        let proxy = Proxy::start(port);
         let mut socket = connected(&proxy);
         assert!(answers(&mut socket));
         proxy.set(Network::BlackHole);
-        socket.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
-        assert!(!answers(&mut socket));
+        assert!(is_silent(&mut socket));
+        assert_eq!(heard.load(SeqCst), 1);
         proxy.set(Network::Up);
-        socket.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
-        assert!(socket.read_exact(&mut [0]).is_ok(), "what was held back comes when it is up again");
-        proxy.set(Network::Cut);
-        assert!(!answers(&mut socket));
-        assert!(!answers(&mut connected(&proxy)));
+        assert!(socket.read_exact(&mut [0]).is_ok());
+    }
+
+    #[test]
+    fn without_answers_the_target_still_hears() {
+        let (port, heard) = echo();
+        let proxy = Proxy::start(port);
+        let mut socket = connected(&proxy);
+        proxy.set(Network::Unanswered);
+        assert!(is_silent(&mut socket));
+        assert_eq!(heard.load(SeqCst), 1);
         proxy.set(Network::Up);
+        assert!(socket.read_exact(&mut [0]).is_ok());
+    }
+
+    #[test]
+    fn a_slow_network_is_late_both_ways() {
+        let proxy = Proxy::start(echo().0);
+        proxy.set(Network::Slow);
+        let begun = Instant::now();
+        assert!(answers(&mut connected(&proxy)));
+        assert!(begun.elapsed() >= 2 * LATE);
+    }
+
+    #[test]
+    fn an_abandoned_connection_stays_half_open_and_a_new_one_passes() {
+        let (port, heard) = echo();
+        let proxy = Proxy::start(port);
+        let mut socket = connected(&proxy);
+        assert!(answers(&mut socket));
+        proxy.abandon();
+        assert!(is_silent(&mut socket) && is_silent(&mut socket));
+        assert_eq!(heard.load(SeqCst), 1);
         assert!(answers(&mut connected(&proxy)));
     }
 }

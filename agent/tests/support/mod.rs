@@ -1,4 +1,11 @@
-//! A real Mosquitto, a proxy that cuts, a subscriber that decodes frames and a source of a script.
+//! A real Mosquitto, the proxy of the end-to-end tests, a subscriber that decodes frames and a source of a
+//! script. No test uses all of it.
+#![allow(dead_code)]
+
+/// The TCP proxy, in one copy for all tests.
+#[path = "../../../tests/src/proxy.rs"]
+#[allow(unreachable_pub, reason = "it is a library's module elsewhere")]
+pub(crate) mod proxy;
 
 use milepost_agent::config::Config;
 use milepost_agent::source::{Outlet, Run, Source};
@@ -6,7 +13,7 @@ use milepost_agent::units::Span;
 use milepost_wire::reading::{Gap, Gps, Health};
 use milepost_wire::{Batch, Body, BootId, Clock, Reading, Stream, VehicleId, frame, topic};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
+use rumqttc::v5::{AsyncClient, Event, EventLoop, Incoming, MqttOptions};
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -30,25 +37,35 @@ pub(crate) struct Mosquitto {
 impl Mosquitto {
     /// `None`, and a line that says so, where Mosquitto is not installed; a failure in CI.
     pub(crate) fn start(extra: &str) -> Option<Self> {
-        let places = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"];
-        let Some(program) = places.iter().map(PathBuf::from).find(|p| p.exists()) else {
-            assert!(std::env::var_os("CI").is_none(), "CI needs mosquitto: apt-get install mosquitto");
-            println!("skipped: mosquitto is not installed (apt-get install mosquitto)");
-            return None;
-        };
+        Self::start_on(free_port(), extra)
+    }
+
+    /// As [`Mosquitto::start`], on a port of the test's choice.
+    pub(crate) fn start_on(port: u16, extra: &str) -> Option<Self> {
+        let program = program()?;
         let dir = tempfile::tempdir().unwrap();
-        let port = free_port();
         let mut broker = Self { child: spawn(&program, dir.path(), port, extra), dir, program, port };
         broker.wait();
         Some(broker)
     }
 
-    /// Ends it and starts it again on the same port with other settings.
+    /// Kills it (-9) and starts it again on the same port with other settings.
     pub(crate) fn restart(&mut self, extra: &str) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.kill();
         self.child = spawn(&self.program, self.dir.path(), self.port, extra);
         self.wait();
+    }
+
+    /// Kills it (-9).
+    pub(crate) fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Stops it in order, so that it writes down its state where it keeps one.
+    pub(crate) fn stop(&mut self) {
+        assert!(Command::new("kill").arg(self.child.id().to_string()).status().unwrap().success());
+        self.child.wait().unwrap();
     }
 
     fn wait(&mut self) {
@@ -66,6 +83,16 @@ impl Drop for Mosquitto {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn program() -> Option<PathBuf> {
+    let places = ["/usr/sbin/mosquitto", "/usr/bin/mosquitto", "/usr/local/sbin/mosquitto"];
+    let found = places.iter().map(PathBuf::from).find(|p| p.exists());
+    if found.is_none() {
+        assert!(std::env::var_os("CI").is_none(), "CI needs mosquitto: apt-get install mosquitto");
+        println!("skipped: mosquitto is not installed (apt-get install mosquitto)");
+    }
+    found
 }
 
 fn spawn(program: &Path, dir: &Path, port: u16, extra: &str) -> Child {
@@ -88,45 +115,8 @@ pub(crate) fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
-/// Passes connections on to a port, and cuts them all when it is told to.
-pub(crate) struct Proxy {
-    pub(crate) port: u16,
-    open: Arc<Mutex<Vec<tokio::task::AbortHandle>>>,
-    task: JoinHandle<()>,
-}
-
-impl Proxy {
-    pub(crate) async fn to(port: u16) -> Self {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let own = listener.local_addr().unwrap().port();
-        let open: Arc<Mutex<Vec<tokio::task::AbortHandle>>> = Arc::default();
-        let connections = open.clone();
-        let task = tokio::spawn(async move {
-            while let Ok((mut here, _)) = listener.accept().await {
-                let passing = tokio::spawn(async move {
-                    if let Ok(mut there) = tokio::net::TcpStream::connect(("127.0.0.1", port)).await {
-                        let _ = tokio::io::copy_bidirectional(&mut here, &mut there).await;
-                    }
-                });
-                connections.lock().unwrap().push(passing.abort_handle());
-            }
-        });
-        Self { port: own, open, task }
-    }
-
-    pub(crate) fn cut(&self) {
-        self.open.lock().unwrap().drain(..).for_each(|connection| connection.abort());
-    }
-}
-
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.task.abort();
-        self.cut();
-    }
-}
-
-/// Collects frames as they come.
+/// Collects frames as they come, as a bridge does: in a session that the broker keeps, connecting again
+/// whenever it must.
 pub(crate) struct Subscriber {
     frames: Arc<Mutex<Vec<Batch>>>,
     task: JoinHandle<()>,
@@ -137,26 +127,12 @@ impl Subscriber {
     pub(crate) async fn start(port: u16) -> Self {
         let mut options = MqttOptions::new("subscriber", "127.0.0.1", port);
         options.set_max_packet_size(Some(2 * frame::MAX_FRAME as u32));
-        let (client, mut event_loop) = AsyncClient::new(options, 10);
-        client.subscribe(topic::MQTT_FILTER, QoS::AtLeastOnce).await.unwrap();
-        loop {
-            if let Event::Incoming(Incoming::SubAck(_)) = event_loop.poll().await.unwrap() {
-                break;
-            }
-        }
+        options.set_clean_start(false).set_session_expiry_interval(Some(3600));
+        let (client, event_loop) = AsyncClient::new(options, 10);
         let frames: Arc<Mutex<Vec<Batch>>> = Arc::default();
-        let into = frames.clone();
-        let task = tokio::spawn(async move {
-            let _client = client;
-            while let Ok(event) = event_loop.poll().await {
-                if let Event::Incoming(Incoming::Publish(publish)) = event {
-                    let batch = frame::decode(&publish.payload).unwrap();
-                    let topic = topic::mqtt(&batch.vehicle, &batch.stream);
-                    assert_eq!(publish.topic, topic.as_bytes());
-                    into.lock().unwrap().push(batch);
-                }
-            }
-        });
+        let (subscribed, is_subscribed) = tokio::sync::oneshot::channel();
+        let task = tokio::spawn(collect(client, event_loop, frames.clone(), subscribed));
+        is_subscribed.await.unwrap();
         Self { frames, task }
     }
 
@@ -202,6 +178,33 @@ impl Subscriber {
 impl Drop for Subscriber {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+async fn collect(
+    client: AsyncClient,
+    mut event_loop: EventLoop,
+    into: Arc<Mutex<Vec<Batch>>>,
+    subscribed: tokio::sync::oneshot::Sender<()>,
+) {
+    let mut subscribed = Some(subscribed);
+    loop {
+        match event_loop.poll().await {
+            Ok(Event::Incoming(Incoming::ConnAck(_))) => {
+                client.subscribe(topic::MQTT_FILTER, QoS::AtLeastOnce).await.unwrap();
+            }
+            Ok(Event::Incoming(Incoming::SubAck(_))) => {
+                subscribed.take().map(|subscribed| subscribed.send(()));
+            }
+            Ok(Event::Incoming(Incoming::Publish(publish))) => {
+                let batch = frame::decode(&publish.payload).unwrap();
+                let topic = topic::mqtt(&batch.vehicle, &batch.stream);
+                assert_eq!(publish.topic, topic.as_bytes());
+                into.lock().unwrap().push(batch);
+            }
+            Ok(_) => {}
+            Err(_) => tokio::time::sleep(Duration::from_millis(20)).await,
+        }
     }
 }
 
