@@ -232,7 +232,7 @@ impl Pipeline {
         self.rows.declare_poison(now, false);
         let deadline = self.rows.outbox.tick(now);
         let status = self.rows.outbox.status(now);
-        // Gap rows are of the emergency lane: on disk when `gap` returns, or else the disk is in trouble.
+        // What was given up is on disk by now, or else the disk is in trouble.
         if status.trouble.is_none() {
             for done in self.declared.drain(..) {
                 let _ = done.send(());
@@ -250,7 +250,7 @@ impl Pipeline {
     }
 
     fn declare(&mut self, declare: Declare) {
-        self.rows.outbox.gap(declare.gap, self.now());
+        self.rows.outbox.give_up(declare.record, declare.gap, self.now());
         // Answered by the next tick that finds the row on disk.
         self.declared.push(declare.done);
     }

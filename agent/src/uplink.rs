@@ -40,8 +40,10 @@ pub struct UplinkCounters {
     pub connected: AtomicBool,
 }
 
-/// A gap that the pipeline is to declare; the answer comes when it is durable.
+/// A frame that the pipeline is to declare lost; the answer comes when that is durable.
 pub struct Declare {
+    /// The frame's record.
+    pub record: RecordId,
     /// The gap.
     pub gap: Gap,
     /// Answered when the gap row is on disk.
@@ -219,7 +221,7 @@ impl Driver {
             "A frame cannot be delivered; it becomes a gap row"
         );
         let (done, declared) = oneshot::channel();
-        (self.declare)(Declare { gap, done });
+        (self.declare)(Declare { record: record.id, gap, done });
         if declared.await.is_ok() {
             self.counters.undeliverable.fetch_add(1, Relaxed);
             spool.ack(record.id);

@@ -1,7 +1,7 @@
 //! A loss, as data: what becomes a row of `gap_data`.
 
 use super::Now;
-use milepost_wire::{BootId, Reading, Stream, reading};
+use milepost_wire::{Body, BootId, Reading, Stream, frame, reading};
 
 /// Why readings are lost, as `gap_data` says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -89,8 +89,18 @@ impl Gap {
         }
     }
 
+    /// What a frame of gap rows declares.
+    pub(super) fn of_frame(bytes: &[u8]) -> Vec<Self> {
+        let Ok(batch) = frame::decode(bytes) else { return Vec::new() };
+        let row = |i| match batch.reading(i).ok()?.body {
+            Body::Gap(row) => Self::of_row(row),
+            _ => None,
+        };
+        (0..batch.len()).filter_map(row).collect()
+    }
+
     /// Reads a row back: what a row says must not be lost with it.
-    pub(super) fn of_row(row: reading::Gap) -> Option<Self> {
+    fn of_row(row: reading::Gap) -> Option<Self> {
         let number = |n: i64| u64::try_from(n).ok();
         Some(Self {
             stream: row.stream.and_then(|s| s.parse().ok()),

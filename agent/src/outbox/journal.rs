@@ -11,6 +11,7 @@
 use super::OpenError;
 use super::disk::{Disk, File};
 use super::lane::Place;
+use super::queue::GivenUp;
 use super::record::{self, Item, Scanner};
 use super::segment::{Key, encode};
 use milepost_wire::{BootId, Stream, frame};
@@ -22,7 +23,8 @@ use std::sync::Arc;
 /// The version of journals that this program writes, and the newest that it reads. Any change of
 /// [`Mark`] is a new one.
 const VERSION: u8 = 1;
-/// The kind of a mark's record; its payload is the version byte, then a [`Mark`].
+/// The kind of a mark's record; its payload is the version byte, then a [`Mark`], then, where there is
+/// any, what is given up: an agent that does not know of that part ignores it.
 const MARK: u8 = 1;
 /// The kind of a rows record; its payload is a frame.
 const ROWS: u8 = 2;
@@ -40,6 +42,9 @@ pub(super) struct Mark {
     pub(super) lanes: [LaneMark; 3],
     /// Every stream of this boot, and those of earlier boots that the journal has rows of.
     pub(super) streams: Vec<StreamMark>,
+    /// What was declared lost and still stands in a segment.
+    #[serde(skip)]
+    pub(super) given_up: Vec<GivenUp>,
 }
 
 /// A lane's part of the state.
@@ -94,6 +99,9 @@ fn parse_name(file: &str) -> Option<u64> {
 fn put_mark(out: &mut Vec<u8>, salt: u32, mark: &Mark) {
     let mut payload = vec![VERSION];
     payload.extend(encode(mark));
+    if !mark.given_up.is_empty() {
+        payload.extend(encode(&mark.given_up));
+    }
     record::put(out, salt, MARK, &payload);
 }
 
@@ -227,7 +235,8 @@ impl Replayed {
         if version != VERSION {
             return Err(OpenError::Version { file: file.to_owned(), version });
         }
-        let Ok(mark) = postcard::from_bytes::<Mark>(rest) else { return Ok(()) };
+        let Ok((mut mark, rest)) = postcard::take_from_bytes::<Mark>(rest) else { return Ok(()) };
+        mark.given_up = postcard::from_bytes(rest).unwrap_or_default();
         self.promises.clear();
         for stream in &mark.streams {
             let sealed =

@@ -2,8 +2,10 @@
 //! was handed out, and what was acknowledged. Numbers only; no bytes of a frame and no file.
 
 use super::Gap;
-use super::lane::Place;
+use super::lane::{Lane, Place};
 use super::segment::Skip;
+use milepost_wire::{BootId, Header, Stream};
+use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -32,6 +34,48 @@ pub(super) struct State {
     pub(super) lanes: [Queue; 3],
     /// What the reader found missing, until the writer has declared it.
     pub(super) missing: Vec<Gap>,
+    /// What was declared lost and still stands in a segment, behind the cursor of the last mark.
+    pub(super) given_up: Vec<GivenUp>,
+}
+
+/// Readings in whole frames that a gap row has declared undeliverable: so that after a crash their
+/// frames are not sent, refused and declared again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct GivenUp {
+    pub(super) boot: BootId,
+    pub(super) stream: Stream,
+    pub(super) first: u64,
+    pub(super) last: u64,
+    /// The frames stand before this segment and offset.
+    pub(super) before: (u64, u64),
+}
+
+impl GivenUp {
+    /// What a gap names as a whole; `None` where it has no range.
+    pub(super) fn of(gap: &Gap, before: (u64, u64)) -> Option<Self> {
+        let (boot, stream) = (gap.boot?, gap.stream.clone()?);
+        Some(Self { boot, stream, first: gap.first_seq?, last: gap.last_seq?, before })
+    }
+
+    /// Whether it may still be met by who starts at this cursor of its lane.
+    pub(super) fn is_ahead(&self, cursor: Place) -> bool {
+        (cursor.segment, cursor.offset) < self.before
+    }
+
+    /// Its lane.
+    pub(super) fn lane(&self) -> Lane {
+        Lane::of(&self.stream)
+    }
+}
+
+impl State {
+    /// Whether a frame was given up.
+    pub(super) fn is_given_up(&self, frame: &Header) -> bool {
+        self.given_up.iter().any(|g| {
+            let same = g.boot == frame.boot && g.stream == frame.stream;
+            same && g.first <= frame.first_seq && frame.last_seq() <= g.last
+        })
+    }
 }
 
 /// A segment's durable part.
@@ -119,10 +163,16 @@ impl Queue {
         if !done {
             self.handed = self.handed.max(end);
         }
-        match self.flight.binary_search_by_key(&key, |f| f.at) {
-            Ok(i) => return self.flight[i].done,
-            Err(i) => self.flight.insert(i, Flight { at: key, end, done }),
-        }
+        let done = match self.flight.binary_search_by_key(&key, |f| f.at) {
+            Ok(i) => {
+                self.flight[i].done |= done;
+                self.flight[i].done
+            }
+            Err(i) => {
+                self.flight.insert(i, Flight { at: key, end, done });
+                done
+            }
+        };
         self.advance();
         done
     }

@@ -122,8 +122,11 @@ impl LaneReader {
             Piece::Frame(header, frame) => {
                 end.index += 1;
                 missing.extend(self.tracker.frame(&header));
-                let id = RecordId { lane: self.lane, segment: number, offset: at.offset };
-                record = Some(Record { lane: self.lane, id, stream: header.stream, frame });
+                // What is declared lost is passed over.
+                if !queues.lock().is_given_up(&header) {
+                    let id = RecordId { lane: self.lane, segment: number, offset: at.offset };
+                    record = Some(Record { lane: self.lane, id, stream: header.stream, frame });
+                }
             }
         }
         self.pass(queues, at, end, missing, record)

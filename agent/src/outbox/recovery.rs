@@ -8,10 +8,11 @@
 use super::disk::Disk;
 use super::journal::{LaneMark, Replayed};
 use super::lane::{Lane, Place};
+use super::queue::GivenUp;
 use super::record::{self, Item, Scanner};
 use super::segment::{self, Key, Piece, Skip};
 use super::{Gap, OpenError, Reason};
-use milepost_wire::BootId;
+use milepost_wire::{BootId, Stream};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub(super) struct FoundLane {
     /// The frames behind the last mark, whole ones: first, next, and whether it must be moved.
     frames: Vec<(Key, u64, u64, Option<Stray>)>,
     skips: Vec<Skip>,
+    /// What the gap rows among the frames declare undeliverable.
+    undeliverable: Vec<Gap>,
     damaged: bool,
 }
 
@@ -55,6 +58,7 @@ pub(super) struct Plan {
     pub(super) lanes: [FoundLane; 3],
     pub(super) rescues: Vec<Rescue>,
     pub(super) gaps: Vec<Gap>,
+    pub(super) given_up: Vec<GivenUp>,
 }
 
 /// Reads what is there and plans. Writes nothing.
@@ -66,7 +70,7 @@ pub(super) fn plan(
 ) -> Result<Plan, OpenError> {
     let mark = |lane: Lane| replayed.mark.as_ref().map(|m| m.lanes[lane as usize]);
     let [a, b, c] = Lane::ALL.map(|lane| find(disk, files, lane, mark(lane)));
-    let mut plan = Plan { lanes: [a?, b?, c?], rescues: Vec::new(), gaps: Vec::new() };
+    let mut plan = Plan { lanes: [a?, b?, c?], rescues: Vec::new(), gaps: Vec::new(), given_up: Vec::new() };
     let last = replayed.mark.as_ref().map(|m| m.boot);
     for lane in &mut plan.lanes {
         for (key, next) in replayed.sealed.iter().filter(|(k, _)| Lane::of(&k.1) == lane.lane) {
@@ -97,6 +101,7 @@ pub(super) fn plan(
     if replayed.mark.is_none() {
         plan.lost_journal(unsynced_max);
     }
+    plan.given_up(replayed);
     Ok(plan)
 }
 
@@ -161,6 +166,17 @@ impl Plan {
         }
     }
 
+    /// What the last mark says is given up, and what gap rows behind it say. It stands before the end of
+    /// its lane as recovery leaves it.
+    fn given_up(&mut self, replayed: &Replayed) {
+        let anywhere = (u64::MAX, 0);
+        let marked = replayed.mark.iter().flat_map(|mark| mark.given_up.iter().cloned());
+        let marked = marked.filter(|g| g.is_ahead(self.lanes[g.lane() as usize].cursor));
+        let marked = marked.map(|g| GivenUp { before: anywhere, ..g });
+        let gaps = self.lanes.iter().flat_map(|lane| &lane.undeliverable);
+        self.given_up = marked.chain(gaps.filter_map(|gap| GivenUp::of(gap, anywhere))).collect();
+    }
+
     /// Segments without a journal: somebody took it, or it has rotted whole.
     fn lost_journal(&mut self, unsynced_max: u32) {
         let boots: BTreeSet<BootId> =
@@ -208,6 +224,7 @@ fn find(
         expected: BTreeMap::new(),
         frames: Vec::new(),
         skips: Vec::new(),
+        undeliverable: Vec::new(),
         damaged: false,
     };
     for &(number, len) in &segments {
@@ -242,7 +259,11 @@ impl FoundLane {
                     self.end.index = header.first_index;
                 }
                 Piece::Header(_) => {}
-                Piece::Frame(header, _) => {
+                Piece::Frame(header, frame) => {
+                    if header.stream == Stream::Gap {
+                        let gaps = Gap::of_frame(&frame).into_iter();
+                        self.undeliverable.extend(gaps.filter(|g| g.reason == Reason::Undeliverable));
+                    }
                     let key = (header.boot, header.stream.clone());
                     let next = header.last_seq().saturating_add(1);
                     let stray = cut.map(|_| Stray { segment: number, at, end });

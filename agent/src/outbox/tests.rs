@@ -146,6 +146,15 @@ fn gap_rows(records: &[Record]) -> Vec<GapRow> {
     rows
 }
 
+/// The numbers that a row declares lost.
+fn declared(row: &GapRow) -> std::ops::Range<u64> {
+    let first = row.first_seq.expect("a range has a first number") as u64;
+    match row.last_seq {
+        Some(last) => first..last as u64 + 1,
+        None => first..first + row.count as u64,
+    }
+}
+
 /// Reads and acknowledges all that waits.
 fn drain(reader: &mut SpoolReader) -> Vec<Record> {
     let mut records = Vec::new();

@@ -8,9 +8,9 @@ use super::batches::{self, Open, StreamState, Streams};
 use super::disk::Disk;
 use super::gap::{Gap, Reason};
 use super::journal::{self, Journal, LaneMark, StreamMark};
-use super::lane::Lane;
+use super::lane::{Lane, RecordId};
 use super::lane_log::{Entry, LaneLog};
-use super::queue::Queues;
+use super::queue::{GivenUp, Queues};
 use super::reader::SpoolReader;
 use super::recovery;
 use super::reserve::Reserve;
@@ -59,6 +59,8 @@ pub struct Outbox {
     /// Marks of earlier boots, while their journals stand.
     former: Vec<StreamMark>,
     dropped: [u64; 3],
+    /// Whether something was given up that no durable mark knows of.
+    gave_up: bool,
     reserve: Reserve,
     trouble: Option<String>,
     retry_at: Duration,
@@ -84,6 +86,7 @@ impl Outbox {
         let replayed = journal::replay(&disk, &files)?;
         let plan = recovery::plan(&disk, &files, &replayed, settings.unsynced_max)?;
         let queues = Queues::default();
+        queues.lock().given_up = plan.given_up;
         let lanes = plan.lanes.each_ref().map(|found| recover::adopt(&disk, found, &queues, now));
         let reserve = Reserve::new(disk.clone(), &files, settings.journal_bytes);
         let former = replayed.sealed.iter().map(|(key, sealed)| StreamMark {
@@ -108,6 +111,7 @@ impl Outbox {
             mark_next: now.mono + MARK_EVERY,
             former: former.collect(),
             dropped: [0; 3],
+            gave_up: false,
             reserve,
             trouble: None,
             retry_at: now.mono,
@@ -228,6 +232,19 @@ impl Outbox {
         if self.gaps.len() >= GAPS_MAX {
             let _ = self.commit(now);
         }
+    }
+
+    /// Declares that a record's frame will never be delivered. At once, or as soon as the disk works, the
+    /// gap row is on disk; whenever the power goes, the frame is either declared or handed out again after
+    /// the next start, and never both. The record is to be acknowledged when
+    /// [`status`](Self::status) shows no trouble.
+    pub fn give_up(&mut self, id: RecordId, gap: Gap, now: Now) {
+        let given_up = GivenUp::of(&gap, (id.segment, id.offset + 1));
+        self.gave_up |= given_up.is_some();
+        self.queues.lock().given_up.extend(given_up);
+        self.declare(gap);
+        self.gaps_since.get_or_insert(now.mono);
+        let _ = self.commit(now);
     }
 
     fn declare(&mut self, gap: Gap) {

@@ -252,13 +252,29 @@ fn a_large_backlog_is_opened_without_reading_it() {
 
 #[test]
 fn a_clock_that_jumps_back_changes_nothing() {
-    let disk = RecordingDisk::default();
-    let (mut outbox, mut reader) = open(&disk, &small(), 1, 0);
-    outbox.accept(&gps(0), &[], at(0)).unwrap();
-    let mut now = at(6_000);
-    now.wall_us = -1_000_000;
-    outbox.tick(now);
-    assert_eq!(ranges(&drain(&mut reader)), [named("gps_data", 0, 0)]);
+    let lived = |jump: bool| {
+        let disk = RecordingDisk::default();
+        let (mut outbox, mut reader) = open(&disk, &small(), 1, 0);
+        let mut records = Vec::new();
+        for n in 0..200 {
+            let mut now = at(n * 40);
+            if jump && n >= 100 {
+                // Years before 1970, and on from there.
+                now.wall_us -= 1_800_000_000_000_000;
+            }
+            outbox.accept(&gps(n), &[], now).unwrap();
+            outbox.tick(now);
+            records.extend(drain(&mut reader));
+        }
+        outbox.close(at(9_000));
+        records.extend(drain(&mut reader));
+        drop((outbox, reader));
+        let (mut outbox, mut reader) = open(&disk, &small(), 2, 0);
+        outbox.close(at(1));
+        records.extend(drain(&mut reader));
+        (records, disk.ops())
+    };
+    assert_eq!(lived(true), lived(false), "the same frames, the same work");
 }
 
 #[test]

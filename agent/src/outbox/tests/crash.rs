@@ -1,9 +1,10 @@
 //! Power cuts: every state that the disk may be left in, after every operation, recovered.
 
 use super::recording_disk::{Fate, RecordingDisk};
-use super::{Arrived, Random, at, drain, gap_rows, open, sample, seeds, small};
-use crate::outbox::{Outbox, Record, Settings, SpoolReader};
-use milepost_wire::BootId;
+use super::{Arrived, Random, at, declared, drain, gap_rows, open, sample, seeds, small};
+use crate::outbox::{Gap, Outbox, Reason, Record, Settings, SpoolReader};
+use milepost_wire::{BootId, Stream, frame};
+use std::collections::BTreeSet;
 
 const STREAMS: [&str; 4] = ["gps_data", "harsh_event", "camera_data", "emergency_data"];
 const BOOT: u64 = 0xb0;
@@ -108,25 +109,20 @@ fn check(disk: &RecordingDisk, moment: &Moment, boot: u64, what: &dyn Fn() -> St
         let of_stream = rows
             .iter()
             .filter(|r| r.stream.as_deref() == Some(stream) && r.gap_boot_id == BootId(BOOT).to_string());
-        let mut declared = std::collections::BTreeSet::new();
+        let mut lost = BTreeSet::new();
         for row in of_stream {
             assert!(!moment.closed, "{}: a clean end declares no loss: {row:?}", what());
-            let first = row.first_seq.expect("a crash tail has a first number") as u64;
             assert!(row.count <= 512, "{}: more declared than may be lost: {row:?}", what());
-            match row.last_seq {
-                Some(last) => declared.extend(first..=last as u64),
-                None => {
-                    assert!(
-                        seqs.range(first..).next().is_none(),
-                        "{}: {stream} has rows past {row:?}",
-                        what()
-                    );
-                    declared.extend(first..first + row.count as u64);
-                }
-            }
+            let range = declared(row);
+            assert!(
+                row.last_seq.is_some() || seqs.range(range.start..).next().is_none(),
+                "{}: {stream} has rows past {row:?}",
+                what()
+            );
+            lost.extend(range);
         }
         for seq in 0..moment.accepted[i] {
-            let known = seqs.contains(&seq) || declared.contains(&seq);
+            let known = seqs.contains(&seq) || lost.contains(&seq);
             assert!(
                 known,
                 "{}: {stream} {seq} of {} is neither here nor declared: {rows:?}",
@@ -241,39 +237,118 @@ fn a_power_cut_during_recovery_is_recovered_too() {
     assert!(count > 100);
 }
 
-#[test]
-fn a_power_cut_takes_at_most_the_loss_window_whatever_the_batch_size() {
-    for batch_count_max in [1, 7, 60, 8_192] {
-        let settings = Settings { batch_count_max, ..Settings::default() };
-        let disk = RecordingDisk::default();
-        let (mut outbox, _reader) = open(&disk, &settings, BOOT, 0);
-        // When each reading came, and when each operation was done.
-        let (mut came, mut done, mut deadline) = (Vec::new(), Vec::new(), 0);
-        for millis in 0..8_000 {
-            if millis >= deadline {
-                deadline = outbox.tick(at(millis)).as_millis() as u64;
-            }
-            if millis % 13 == 0 {
-                outbox.accept(&sample(0, came.len() as u64), &[], at(millis)).expect("the disk works");
-                came.push(millis);
-                deadline = deadline.min(millis + 750);
-            }
-            done.resize(disk.ops(), millis);
+/// Eight seconds of an agent with a reading each 13 ms.
+struct Drive {
+    disk: RecordingDisk,
+    /// When each reading came.
+    came: Vec<u64>,
+    /// When each operation was done.
+    done: Vec<u64>,
+    /// What the uplink had sent, and after how many operations.
+    sent: Vec<(usize, Record)>,
+}
+
+fn drive(settings: &Settings, uplink: bool) -> Drive {
+    let disk = RecordingDisk::default();
+    let (mut outbox, mut reader) = open(&disk, settings, BOOT, 0);
+    let (mut came, mut done, mut sent, mut deadline) = (Vec::new(), Vec::new(), Vec::new(), 0);
+    for millis in 0..8_000 {
+        if millis >= deadline {
+            deadline = outbox.tick(at(millis)).as_millis() as u64;
         }
-        for n in 1..=disk.ops() {
-            let until = done.get(n).copied().unwrap_or(7_999);
-            let cut = disk.after(n, &mut |_| Fate::Nothing);
+        if millis % 13 == 0 {
+            outbox.accept(&sample(0, came.len() as u64), &[], at(millis)).expect("the disk works");
+            came.push(millis);
+            deadline = deadline.min(millis + 750);
+        }
+        if uplink {
+            sent.extend(drain(&mut reader).into_iter().map(|r| (disk.ops(), r)));
+        }
+        done.resize(disk.ops(), millis);
+    }
+    Drive { disk, came, done, sent }
+}
+
+#[test]
+fn a_power_cut_takes_at_most_the_loss_window_whatever_the_batch_size_and_the_uplink() {
+    for (batch_count_max, uplink) in [(1, false), (7, true), (60, false), (60, true), (8_192, true)] {
+        let settings = Settings { batch_count_max, ..Settings::default() };
+        let drive = drive(&settings, uplink);
+        for n in 1..=drive.disk.ops() {
+            let until = drive.done.get(n).copied().unwrap_or(7_999);
+            let what = format!("batches of {batch_count_max}, uplink {uplink}, cut at {until} ms");
+            let cut = drive.disk.after(n, &mut |_| Fate::Nothing);
             let (_outbox, mut reader) = open(&cut, &settings, 0xb1, 0);
+            let sent = drive.sent.iter().filter(|(ops, _)| *ops <= n).map(|(_, r)| r.clone());
+            let records: Vec<Record> = sent.chain(drain(&mut reader)).collect();
             let mut arrived = Arrived::default();
-            drain(&mut reader).iter().for_each(|r| arrived.take(r));
+            records.iter().for_each(|r| arrived.take(r));
             let seqs = arrived.seqs(BOOT, "gps_data");
-            let safe = came.iter().filter(|t| **t + 1_000 <= until).count() as u64;
-            for seq in 0..safe {
-                assert!(
-                    seqs.contains(&seq),
-                    "batches of {batch_count_max}, cut at {until} ms: {seq} of {safe}"
-                );
+            let kept = seqs.len() as u64;
+            assert!(seqs.into_iter().eq(0..kept), "{what}: without a hole");
+            let safe = drive.came.iter().filter(|t| **t + 1_000 <= until).count() as u64;
+            assert!(kept >= safe, "{what}: {kept} of {safe}");
+            // The gap row names the boot, the last durable number and the most that can be missing.
+            let accepted = drive.came.iter().filter(|t| **t < until).count() as u64;
+            let rows: Vec<_> = gap_rows(&records);
+            assert!(rows.len() <= 1 && (!rows.is_empty() || accepted <= kept), "{what}: {rows:?}");
+            for row in rows {
+                let said =
+                    (row.reason.as_str(), row.stream.as_deref(), row.first_seq, row.last_seq, row.exact);
+                assert_eq!(said, ("crash_tail", Some("gps_data"), Some(kept as i64), None, 0), "{what}");
+                assert_eq!(row.gap_boot_id, BootId(BOOT).to_string());
+                assert!(kept + row.count as u64 >= accepted, "{what}: {row:?} of {accepted}");
+                assert!(row.count <= i64::from(settings.unsynced_max));
             }
         }
     }
+}
+
+#[test]
+fn a_frame_that_is_given_up_is_declared_once_or_sent_again_whenever_the_power_goes() {
+    let disk = RecordingDisk::default();
+    let (mut outbox, mut reader) = open(&disk, &small(), BOOT, 0);
+    (0..12).for_each(|n| outbox.accept(&sample(0, n), &[], at(0)).unwrap());
+    outbox.flush(at(1));
+    let frames: Vec<Record> = std::iter::from_fn(|| reader.next()).collect();
+    assert_eq!(frames.len(), 3);
+    let from = disk.ops();
+    // The first has no answer for long, so the cursor stays before all of them.
+    let gap = Gap::range(Stream::Gps, BootId(BOOT), 4, 7, Reason::Undeliverable);
+    outbox.give_up(frames[1].id, gap, at(2));
+    reader.ack(frames[1].id);
+    let row = reader.next().expect("the gap row is on disk");
+    reader.ack(row.id);
+    let sent = disk.ops();
+    for n in 0..12 {
+        outbox.accept(&sample(3, n), &[], at(1_000 * n)).unwrap();
+        drain(&mut reader);
+        outbox.tick(at(1_000 * n + 900));
+    }
+    let passed = disk.ops();
+    frames.iter().for_each(|r| reader.ack(r.id));
+    outbox.tick(at(30_000));
+    let numbers = |record: &Record| {
+        let header = frame::check(&record.frame).expect("a frame");
+        (header.boot.0, header.first_seq)
+    };
+    let states = every_state(&disk, 5, from, |n, state, fates| {
+        // The second start recovers what the first one's recovery has written.
+        for boot in [0xb1, 0xb2] {
+            let (_outbox, mut reader) = open(&state, &small(), boot, 40_000);
+            let waiting: Vec<Record> = std::iter::from_fn(|| reader.next()).collect();
+            let rows = waiting.iter().chain((n >= sent).then_some(&row)).filter(|r| {
+                let undeliverable = gap_rows(&[(*r).clone()]).iter().any(|g| g.reason == "undeliverable");
+                r.stream == Stream::Gap && undeliverable
+            });
+            let rows: BTreeSet<(u64, u64)> = rows.map(numbers).collect();
+            let again = waiting.iter().any(|r| r.stream == Stream::Gps && numbers(r) == (BOOT, 4));
+            let once = rows.len() + usize::from(again) == 1;
+            assert!(
+                once,
+                "cut after {n} of {passed}, boot {boot:x}, {fates:?}: {rows:?}, sent again {again}"
+            );
+        }
+    });
+    println!("{states} states recovered");
 }

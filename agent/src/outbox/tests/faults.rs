@@ -1,7 +1,7 @@
 //! Disks that are full, read-only, failing or rotten.
 
 use super::recording_disk::{Fate, Fault, Op, RecordingDisk};
-use super::{Arrived, at, drain, emergency, gap_rows, gps, open, sample, small};
+use super::{Arrived, at, declared, drain, emergency, gap_rows, gps, open, sample, small, vehicle};
 use crate::outbox::{Outbox, Refused, Settings};
 use milepost_wire::BootId;
 use std::collections::BTreeSet;
@@ -61,10 +61,7 @@ fn a_power_cut_while_the_disk_fails_is_declared() {
             let mut arrived = Arrived::default();
             records.iter().for_each(|r| arrived.take(r));
             let mut known = arrived.seqs(1, "gps_data");
-            for row in gap_rows(&records) {
-                let first = row.first_seq.unwrap() as u64;
-                known.extend(first..first + row.count as u64);
-            }
+            gap_rows(&records).iter().for_each(|row| known.extend(declared(row)));
             assert!((0..n).all(|s| known.contains(&s)), "{fault:?} {fate:?}: {n} accepted");
         }
     }
@@ -126,6 +123,27 @@ fn an_agent_comes_up_on_a_full_disk_and_empties_it() {
 }
 
 #[test]
+fn a_spool_on_a_read_only_disk_does_not_open_and_is_left_as_it_is() {
+    let disk = RecordingDisk::default();
+    let (mut outbox, reader) = open(&disk, &small(), 1, 0);
+    (0..40).for_each(|n| outbox.accept(&gps(n), &[], at(n)).unwrap());
+    outbox.flush(at(50));
+    drop((outbox, reader));
+    let disk = disk.copy();
+    let (before, ops) = (disk.files(), disk.ops());
+    disk.fail(Fault::ReadOnly);
+    let refused = Outbox::open(Arc::new(disk.clone()), small(), vehicle(), BootId(2), at(0));
+    let message = refused.err().expect("it cannot write its state").to_string();
+    assert!(message.contains("cannot write") && message.contains("writable"), "{message}");
+    assert_eq!((disk.files(), disk.ops()), (before, ops));
+    disk.fail(Fault::None);
+    let (_outbox, mut reader) = open(&disk, &small(), 3, 0);
+    let mut arrived = Arrived::default();
+    drain(&mut reader).iter().for_each(|r| arrived.take(r));
+    assert_eq!(arrived.count(1, "gps_data"), 40);
+}
+
+#[test]
 fn a_segment_whose_bytes_never_came_does_not_stop_the_reader() {
     let disk = RecordingDisk::default();
     let name = crate::outbox::segment::name(crate::outbox::Lane::Live, 1);
@@ -178,8 +196,7 @@ fn accounted(disk: &RecordingDisk, accepted: [u64; 4], what: &str) {
     for (i, stream) in ["gps_data", "harsh_event", "camera_data", "emergency_data"].iter().enumerate() {
         let mut known = arrived.seqs(0xb0, stream);
         for row in rows.iter().filter(|r| r.stream.as_deref() == Some(stream) && r.gap_boot_id == boot) {
-            let first = row.first_seq.unwrap() as u64;
-            known.extend(first..=row.last_seq.map_or(first + row.count as u64, |l| l as u64));
+            known.extend(declared(row));
         }
         let missing: BTreeSet<u64> = (0..accepted[i]).filter(|s| !known.contains(s)).collect();
         assert!(missing.is_empty() || anything, "{what}: {stream} {missing:?} of {}: {rows:?}", accepted[i]);
@@ -257,8 +274,7 @@ fn a_spool_of_a_newer_agent_is_left_alone() {
     crate::outbox::record::put(&mut bytes, salt, crate::outbox::segment::HEADER, &[99, 1, 2, 3]);
     let file = crate::outbox::Disk::create(&disk, &name).unwrap();
     file.write_at(0, &bytes).unwrap();
-    let vehicle = super::vehicle();
-    let error = Outbox::open(Arc::new(disk.clone()), Settings::default(), vehicle, BootId(1), at(0));
+    let error = Outbox::open(Arc::new(disk.clone()), Settings::default(), vehicle(), BootId(1), at(0));
     assert!(error.err().unwrap().to_string().contains("version 99"));
     assert_eq!(disk.count(|op| matches!(op, Op::Unlink { .. })), 0);
 }

@@ -67,7 +67,7 @@ impl Outbox {
         let marks = self.with_ends(marks);
         let raised = self.streams.list.iter().any(|s| s.wanted != s.promise);
         let marked = marks != self.marked && now.mono >= self.mark_next;
-        if !rows.is_empty() || raised || marked || self.can_free(&marks) {
+        if !rows.is_empty() || raised || marked || self.gave_up || self.can_free(&marks) {
             self.write_journal(&marks, rows, now)?;
         }
         self.unsynced_since = None;
@@ -95,6 +95,8 @@ impl Outbox {
             }
         }
         self.streams.list.iter_mut().for_each(|s| s.promise = s.wanted);
+        self.gave_up = false;
+        self.queues.lock().given_up.retain(|g| g.is_ahead(marks[g.lane() as usize].cursor));
         self.marked = *marks;
         self.mark_next = now.mono + MARK_EVERY;
         let living = self.streams.list.iter().filter_map(|s| s.open.as_ref()?.generation).min();
@@ -176,7 +178,9 @@ impl Outbox {
             promise: s.wanted,
         };
         let streams = self.former.iter().cloned().chain(self.streams.list.iter().map(stream));
-        Mark { boot: self.boot, clean, lanes: *lanes, streams: streams.collect() }
+        let mut given_up = self.queues.lock().given_up.clone();
+        given_up.retain(|g| g.is_ahead(lanes[g.lane() as usize].cursor));
+        Mark { boot: self.boot, clean, lanes: *lanes, streams: streams.collect(), given_up }
     }
 
     /// Whether a mark with these cursors would free a segment.

@@ -69,6 +69,10 @@ impl Outbox {
             self.cut(lane)?;
         }
         let marks = self.lane_marks();
+        for given_up in &mut self.queues.lock().given_up {
+            let end = marks[given_up.lane() as usize].end;
+            given_up.before = (end.segment, end.offset);
+        }
         self.journal.write(&self.mark(&marks, false), &[], self.settings.journal_bytes)?;
         self.marked = marks;
         if before.is_some() {

@@ -7,7 +7,7 @@ use crate::outbox::lane::{Lane, Place};
 use crate::outbox::queue::Segment;
 use crate::outbox::record::{self, Scanner};
 use crate::outbox::segment::{self, Key, Piece, SegmentHeader, Tracker};
-use milepost_wire::{Body, Stream};
+use milepost_wire::Stream;
 use std::collections::BTreeMap;
 use std::io;
 
@@ -101,9 +101,12 @@ impl Outbox {
                     }
                     gaps.extend(missing);
                     index += 1;
+                    if self.queues.lock().is_given_up(&header) {
+                        continue;
+                    }
                     if header.stream == Stream::Gap {
                         // What these rows declare stays declared.
-                        gaps.extend(declared(&frame));
+                        gaps.extend(Gap::of_frame(&frame));
                     }
                     // What was handed out may have arrived.
                     let exact = here >= (handed.segment, handed.offset);
@@ -136,14 +139,4 @@ impl Outbox {
             _ => None,
         }
     }
-}
-
-/// What a frame of gap rows declares.
-fn declared(frame: &[u8]) -> Vec<Gap> {
-    let Ok(batch) = milepost_wire::frame::decode(frame) else { return Vec::new() };
-    let row = |i| match batch.reading(i).ok()?.body {
-        Body::Gap(row) => Gap::of_row(row),
-        _ => None,
-    };
-    (0..batch.len()).filter_map(row).collect()
 }
