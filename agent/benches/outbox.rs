@@ -3,71 +3,14 @@
 //!
 //! `cargo bench -p milepost-agent --bench outbox`; the disk is the one under `TMPDIR`.
 
-use milepost_agent::outbox::disk::{Disk, File};
-use milepost_agent::outbox::{Now, Outbox, RealDisk, Settings};
+#[path = "../tests/support/counting_disk.rs"]
+mod counting_disk;
+
+use counting_disk::Counting;
+use milepost_agent::outbox::{Disk, Now, Outbox, Settings};
 use milepost_wire::{Batch, BootId, Clock, Reading, Stream, VehicleId, frame, reading};
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-
-/// A real disk that counts.
-struct Counting {
-    disk: RealDisk,
-    syncs: Arc<AtomicU64>,
-    read: Arc<AtomicU64>,
-}
-
-struct CountingFile {
-    file: Arc<dyn File>,
-    syncs: Arc<AtomicU64>,
-    read: Arc<AtomicU64>,
-}
-
-impl Counting {
-    fn wrap(&self, file: Arc<dyn File>) -> Arc<dyn File> {
-        Arc::new(CountingFile { file, syncs: self.syncs.clone(), read: self.read.clone() })
-    }
-}
-
-impl Disk for Counting {
-    fn create(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        Ok(self.wrap(self.disk.create(name)?))
-    }
-    fn open(&self, name: &str) -> io::Result<Arc<dyn File>> {
-        Ok(self.wrap(self.disk.open(name)?))
-    }
-    fn rename(&self, from: &str, to: &str) -> io::Result<()> {
-        self.disk.rename(from, to)
-    }
-    fn unlink(&self, name: &str) -> io::Result<()> {
-        self.disk.unlink(name)
-    }
-    fn sync_dir(&self) -> io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.disk.sync_dir()
-    }
-    fn list(&self) -> io::Result<Vec<(String, u64)>> {
-        self.disk.list()
-    }
-}
-
-impl File for CountingFile {
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_at(offset, bytes)
-    }
-    fn sync(&self) -> io::Result<()> {
-        self.syncs.fetch_add(1, Ordering::Relaxed);
-        self.file.sync()
-    }
-    fn read_at(&self, offset: u64, into: &mut [u8]) -> io::Result<usize> {
-        self.read.fetch_add(into.len() as u64, Ordering::Relaxed);
-        self.file.read_at(offset, into)
-    }
-    fn truncate(&self, len: u64) -> io::Result<()> {
-        self.file.truncate(len)
-    }
-}
 
 /// A drive: a fix every 100 ms, with the noise of a receiver.
 fn drive(n: u64) -> Reading {
@@ -97,10 +40,8 @@ fn folder(name: &str) -> std::path::PathBuf {
     std::env::temp_dir().join(format!("milepost-bench-{name}-{}", std::process::id()))
 }
 
-fn counting(name: &str) -> (Arc<Counting>, Arc<AtomicU64>, Arc<AtomicU64>) {
-    let (syncs, read) = (Arc::<AtomicU64>::default(), Arc::<AtomicU64>::default());
-    let disk = RealDisk::new(folder(name)).expect("a folder for the bench");
-    (Arc::new(Counting { disk, syncs: syncs.clone(), read: read.clone() }), syncs, read)
+fn counting(name: &str) -> Arc<Counting> {
+    Arc::new(Counting::new(&folder(name)).expect("a folder for the bench"))
 }
 
 fn coding_alone(readings: &[Reading]) {
@@ -118,10 +59,11 @@ fn coding_alone(readings: &[Reading]) {
 
 /// As fast as it goes, on the real clock.
 fn at_full_speed(readings: &[Reading]) {
-    let (disk, syncs, _) = counting("speed");
+    let disk = counting("speed");
     let settings = Settings { bytes_max: 8 << 30, ..Settings::default() };
     let (mut outbox, _reader) =
-        Outbox::open(disk, settings, vehicle(), BootId(1), now(Duration::ZERO)).expect("the spool opens");
+        Outbox::open(disk.clone(), settings, vehicle(), BootId(1), now(Duration::ZERO))
+            .expect("the spool opens");
     let begun = Instant::now();
     for part in readings.chunks(256) {
         let now = now(begun.elapsed());
@@ -135,17 +77,17 @@ fn at_full_speed(readings: &[Reading]) {
         "outbox, every sync on: {:.0} readings/s, {:.2} B written a reading, {} syncs ({:.0} a second)",
         n / seconds,
         written / n,
-        syncs.load(Ordering::Relaxed),
-        syncs.load(Ordering::Relaxed) as f64 / seconds,
+        disk.counts().syncs,
+        disk.counts().syncs as f64 / seconds,
     );
     let _ = std::fs::remove_dir_all(folder("speed"));
 }
 
 /// Ten minutes at a sensor's pace, on a clock of its own.
 fn at_pace(readings: &[Reading], per_second: u64) {
-    let (disk, syncs, _) = counting("pace");
+    let disk = counting("pace");
     let (mut outbox, mut reader) =
-        Outbox::open(disk, Settings::default(), vehicle(), BootId(1), now(Duration::ZERO))
+        Outbox::open(disk.clone(), Settings::default(), vehicle(), BootId(1), now(Duration::ZERO))
             .expect("the spool opens");
     let n = (600 * per_second).min(readings.len() as u64);
     let (mut deadline, step) = (Duration::ZERO, Duration::from_secs(1) / per_second as u32);
@@ -167,14 +109,14 @@ fn at_pace(readings: &[Reading], per_second: u64) {
         "at {per_second} readings/s: {:.1} B written a reading ({:.0} B/s), {:.2} syncs a second",
         written / n as f64,
         written / seconds,
-        syncs.load(Ordering::Relaxed) as f64 / seconds,
+        disk.counts().syncs as f64 / seconds,
     );
     let _ = std::fs::remove_dir_all(folder("pace"));
 }
 
 /// A backlog of as many segments as 10 GB have, each smaller, for the bench's sake.
 fn opening(readings: &[Reading]) {
-    let (disk, _, _) = counting("backlog");
+    let disk = counting("backlog");
     let settings = Settings { segment_bytes: 16 << 10, bytes_max: 8 << 30, ..Settings::default() };
     let (mut outbox, reader) =
         Outbox::open(disk, settings.clone(), vehicle(), BootId(1), now(Duration::ZERO)).expect("it opens");
@@ -183,17 +125,17 @@ fn opening(readings: &[Reading]) {
     }
     outbox.flush(now(Duration::from_secs(600)));
     drop((outbox, reader));
-    let (disk, _, read) = counting("backlog");
+    let disk = counting("backlog");
     let files = disk.list().map(|f| f.len()).unwrap_or(0);
     let begun = Instant::now();
     let (outbox, _reader) =
-        Outbox::open(disk, settings, vehicle(), BootId(2), now(Duration::ZERO)).expect("it opens");
+        Outbox::open(disk.clone(), settings, vehicle(), BootId(2), now(Duration::ZERO)).expect("it opens");
     let took = begun.elapsed();
     let depth = outbox.status(now(Duration::ZERO)).lanes[1].depth;
     println!(
         "opening {files} files, {depth} records, after a crash: {:.1} ms, {} KiB read",
         took.as_secs_f64() * 1e3,
-        read.load(Ordering::Relaxed) >> 10,
+        disk.counts().read >> 10,
     );
     let _ = std::fs::remove_dir_all(folder("backlog"));
 }
