@@ -54,18 +54,31 @@ pub enum Fault {
     RestartMosquitto,
     /// So many milliseconds of a bad network.
     Disturb(Path, Network, u64),
+    /// One more sink in the group, which takes partitions over.
+    AddSink,
+    /// The oldest of several sinks leaves the group.
+    RemoveSink,
+    /// The oldest sink sleeps for so many milliseconds beside another one: beyond its session it wakes
+    /// as a zombie.
+    SinkSleeps(u64),
+    /// A tenth of a topic's records come again.
+    Replay(&'static str),
 }
 
 /// The faults of a seed, each with the milliseconds before it.
 pub fn schedule(seed: u64) -> Vec<(u64, Fault)> {
     let mut dice = Dice::new(seed);
     let steps = 6 + dice.below(5);
-    let fault = |dice: &mut Dice| match dice.below(16) {
+    let fault = |dice: &mut Dice| match dice.below(20) {
         0..3 => Fault::KillAgent(dice.below(VEHICLES)),
         3..6 => Fault::KillBridge,
         6..9 => Fault::KillSink,
         9 => Fault::KillKafka(dice.below(3000)),
         10 => Fault::RestartMosquitto,
+        11 => Fault::AddSink,
+        12 => Fault::RemoveSink,
+        13 => Fault::SinkSleeps(500 + dice.below(9000)),
+        14 => Fault::Replay(["gps_data", "vehicle_data", "agent_health"][dice.below(3) as usize]),
         _ => {
             let path = [Path::Vehicles, Path::Bridge, Path::Kafka][dice.below(3) as usize];
             let network = [Network::Cut, Network::BlackHole, Network::Slow][dice.below(3) as usize];
@@ -96,9 +109,10 @@ pub fn run(seed: u64) -> Option<Outcome> {
     for vehicle in 0..VEHICLES {
         chain.start_agent(&name(vehicle), &trip(seed, vehicle));
     }
+    let mut dice = Dice::new(!seed);
     for (wait, fault) in schedule(seed) {
         std::thread::sleep(Duration::from_millis(wait));
-        carry_out(&mut chain, seed, fault);
+        carry_out(&mut chain, seed, fault, &mut dice);
     }
     std::thread::sleep(Duration::from_secs(1));
     for vehicle in 0..VEHICLES {
@@ -138,7 +152,7 @@ pub fn summary(outcomes: &[(u64, Outcome)]) -> Value {
     })
 }
 
-fn carry_out(chain: &mut Chain, seed: u64, fault: Fault) {
+fn carry_out(chain: &mut Chain, seed: u64, fault: Fault, dice: &mut Dice) {
     match fault {
         Fault::KillAgent(vehicle) => {
             chain.kill_agent(&name(vehicle));
@@ -146,6 +160,17 @@ fn carry_out(chain: &mut Chain, seed: u64, fault: Fault) {
         }
         Fault::KillBridge => chain.restart_bridge(),
         Fault::KillSink => chain.restart_sink(),
+        Fault::AddSink => chain.add_sink(),
+        Fault::RemoveSink => chain.remove_sink(),
+        Fault::SinkSleeps(how_long) => chain.with_sink_asleep(|chain| {
+            if chain.sinks() == 0 {
+                chain.add_sink();
+            }
+            std::thread::sleep(Duration::from_millis(how_long));
+        }),
+        Fault::Replay(topic) => {
+            chain.kafka.replay(topic, 10, dice);
+        }
         Fault::KillKafka(away) => {
             chain.kafka.kill();
             std::thread::sleep(Duration::from_millis(away));
@@ -181,13 +206,18 @@ fn trip(seed: u64, vehicle: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::chain::SINK_SESSION;
 
     #[test]
     fn a_seed_gives_one_schedule_and_many_seeds_give_every_fault() {
         assert_eq!(schedule(7), schedule(7));
         assert_ne!(schedule(7), schedule(8));
         let all: Vec<Fault> = (0..100).flat_map(schedule).map(|(_, fault)| fault).collect();
-        assert!(all.contains(&Fault::KillBridge) && all.contains(&Fault::RestartMosquitto));
+        let simple = [Fault::KillBridge, Fault::KillSink, Fault::RestartMosquitto, Fault::AddSink];
+        assert!(simple.iter().chain(&[Fault::RemoveSink]).all(|fault| all.contains(fault)));
+        let past_its_session = |ms: u64| u128::from(ms) > SINK_SESSION.as_millis() + 1000;
+        assert!(all.iter().any(|f| matches!(f, Fault::SinkSleeps(ms) if past_its_session(*ms))));
+        assert!(all.iter().any(|f| matches!(f, Fault::Replay("gps_data"))));
         assert!(all.iter().any(|f| matches!(f, Fault::KillKafka(_))));
         for path in [Path::Vehicles, Path::Bridge, Path::Kafka] {
             for network in [Network::Cut, Network::BlackHole, Network::Slow] {

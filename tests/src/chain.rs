@@ -10,6 +10,9 @@ use std::process::Command;
 use std::time::Duration;
 use tempfile::TempDir;
 
+/// When Kafka gives the partitions of a sink that says nothing to another; the least it allows.
+pub const SINK_SESSION: Duration = Duration::from_secs(6);
+
 /// The chain's programs and folders; everything is killed when the value goes.
 pub struct Chain {
     dir: TempDir,
@@ -21,7 +24,8 @@ pub struct Chain {
     pub bridge_network: Proxy,
     agents: BTreeMap<String, Process>,
     bridge: Option<Process>,
-    sink: Option<Process>,
+    /// The oldest first.
+    sinks: Vec<Process>,
 }
 
 impl Chain {
@@ -42,7 +46,7 @@ impl Chain {
             bridge_network,
             agents: BTreeMap::new(),
             bridge: None,
-            sink: None,
+            sinks: Vec::new(),
         })
     }
 
@@ -98,21 +102,49 @@ impl Chain {
         self.bridge = Some(Process::start(&mut bridge, &self.path("bridge.log")));
     }
 
-    /// Starts the sink, or starts it again after killing it (-9).
+    /// Starts the sink; of several, all are killed (-9) first.
     pub fn restart_sink(&mut self) {
-        self.sink = None;
+        self.sinks.clear();
+        self.add_sink();
+    }
+
+    /// One more sink in the group: Kafka shares the partitions out anew.
+    pub fn add_sink(&mut self) {
         let file = self.path("sink.toml");
         // A dead sink's partitions are handed on after the session timeout.
         let text = format!(
             "lake = \"{}\"\n[sink]\nbrokers = \"{}\"\nfile_age_ms = 1000\n[sink.kafka]\n\
-             \"session.timeout.ms\" = \"6000\"\n",
+             \"session.timeout.ms\" = \"{}\"\n",
             self.lake().display(),
-            self.kafka.bootstrap_servers()
+            self.kafka.bootstrap_servers(),
+            SINK_SESSION.as_millis()
         );
         std::fs::write(&file, text).expect("a file");
         let mut sink = Command::new(program("milepost-sink", "milepost-sink"));
         sink.arg("--config").arg(&file);
-        self.sink = Some(Process::start(&mut sink, &self.path("sink.log")));
+        self.sinks.push(Process::start(&mut sink, &self.path("sink.log")));
+    }
+
+    /// Takes the oldest sink out of the group as systemd would; the last one stays.
+    pub fn remove_sink(&mut self) {
+        if self.sinks.len() > 1 {
+            self.sinks.remove(0).terminate(Duration::from_secs(60));
+        }
+    }
+
+    /// How many sinks run.
+    pub fn sinks(&self) -> usize {
+        self.sinks.len()
+    }
+
+    /// Puts the oldest sink to sleep (SIGSTOP) while `meanwhile` goes on, then wakes it. Beyond
+    /// [`SINK_SESSION`] it wakes as a zombie: Kafka has given its partitions away.
+    pub fn with_sink_asleep(&mut self, meanwhile: impl FnOnce(&mut Self)) {
+        let mut sleeper = self.sinks.remove(0);
+        sleeper.pause();
+        meanwhile(self);
+        sleeper.wake();
+        self.sinks.insert(0, sleeper);
     }
 
     /// Waits until the audit finds all accounted for; gives its report. Panics with the last report and

@@ -3,12 +3,14 @@
 
 mod acl;
 
+use crate::campaign::Dice;
 use crate::process::{Process, free_port, wait_for};
 use crate::proxy::Proxy;
 use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Headers, Message};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, TcpStream};
@@ -49,6 +51,7 @@ struct Node {
 /// A record as a test looks at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
+    pub partition: i32,
     pub key: Option<String>,
     pub value: Vec<u8>,
     pub headers: BTreeMap<String, String>,
@@ -167,6 +170,21 @@ impl Kafka {
         partitions.flat_map(|p| read(&consumer, topic, p)).collect()
     }
 
+    /// Produces about one of `each` records of a topic again, to the partition that has it: what comes
+    /// of a bridge that is restarted in mid-flight, or of somebody who copies a topic. Gives how many.
+    pub fn replay(&self, topic: &str, each: u64, dice: &mut Dice) -> usize {
+        let producer: BaseProducer = self.client().create().expect("a producer can be made");
+        let mut again = self.records(topic);
+        again.retain(|_| dice.below(each) == 0);
+        for record in &again {
+            let key = record.key.as_deref().unwrap_or_default();
+            let copy = BaseRecord::to(topic).key(key).payload(&record.value).partition(record.partition);
+            producer.send(copy).map_err(|(e, _)| e).expect("the producer has room");
+        }
+        producer.flush(PATIENCE).expect("Kafka takes what was read from it");
+        again.len()
+    }
+
     fn client(&self) -> ClientConfig {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", self.bootstrap_servers()).set("enable.auto.commit", "false");
@@ -250,6 +268,7 @@ fn record(message: &impl Message) -> Record {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let headers = message.headers().into_iter().flat_map(|headers| headers.iter());
     Record {
+        partition: message.partition(),
         key: message.key().map(text),
         value: message.payload().unwrap_or_default().to_vec(),
         headers: headers.map(|h| (h.key.to_owned(), text(h.value.unwrap_or_default()))).collect(),

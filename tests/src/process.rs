@@ -25,16 +25,30 @@ impl Process {
 
     /// Asks it to stop and waits; the exit status says whether it ended by itself.
     pub fn terminate(mut self, within: Duration) -> std::process::ExitStatus {
-        let pid = self.0.id().to_string();
-        let _ = Command::new("kill").args(["-TERM", &pid]).status();
+        self.signal("-TERM");
         let until = Instant::now() + within;
         loop {
             if let Some(status) = self.0.try_wait().expect("a child can be waited for") {
                 return status;
             }
-            assert!(Instant::now() < until, "process {pid} did not stop within {within:?}");
+            assert!(Instant::now() < until, "process {} did not stop within {within:?}", self.0.id());
             std::thread::sleep(Duration::from_millis(20));
         }
+    }
+
+    /// Stops its threads where they are (SIGSTOP), as a frozen virtual machine would.
+    pub fn pause(&mut self) {
+        self.signal("-STOP");
+    }
+
+    /// Lets it go on, unaware of the time that has passed.
+    pub fn wake(&mut self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let sent = Command::new("kill").args([signal, &self.0.id().to_string()]).status();
+        assert!(sent.is_ok(), "kill cannot be run: {sent:?}");
     }
 
     /// Whether it still runs.
