@@ -36,6 +36,9 @@ pub struct S3Settings {
     pub secret_key: Option<String>,
     /// The most requests at a time; 32 by default.
     pub max_requests: Option<usize>,
+    /// How long an answer may take to begin, in milliseconds, before the request is sent again; 30,000
+    /// by default.
+    pub answer_timeout_ms: Option<u64>,
 }
 
 impl fmt::Debug for S3Settings {
@@ -47,6 +50,7 @@ impl fmt::Debug for S3Settings {
             .field("access_key", &self.access_key)
             .field("secret_key", &self.secret_key.as_ref().map(|_| "***"))
             .field("max_requests", &self.max_requests)
+            .field("answer_timeout_ms", &self.answer_timeout_ms)
             .finish()
     }
 }
@@ -84,7 +88,7 @@ impl S3 {
         // still is ended by the read timeout.
         let timeouts = TimeoutConfig::builder()
             .connect_timeout(Duration::from_secs(5))
-            .read_timeout(Duration::from_secs(30))
+            .read_timeout(Duration::from_millis(settings.answer_timeout_ms.unwrap_or(30_000).max(1)))
             .operation_attempt_timeout(Duration::from_secs(120))
             .build();
         let mut config = aws_sdk_s3::config::Builder::from(&shared)
@@ -94,7 +98,9 @@ impl S3 {
         if shared.region().is_none() {
             config = config.region(Region::new("us-east-1"));
         }
-        let elsewhere = settings.endpoint.is_some() || shared.endpoint_url().is_some();
+        let elsewhere = settings.endpoint.is_some()
+            || shared.endpoint_url().is_some()
+            || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
         if let Some(endpoint) = &settings.endpoint {
             config = config.endpoint_url(endpoint);
         }

@@ -5,10 +5,14 @@
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use milepost_fake_aws::{BUCKET, FakeAws};
 use milepost_sink::ledger::Manifest;
-use milepost_sink::store::{Folder, Object, Put, Store, StoreError};
+use milepost_sink::store::{self, Folder, Object, Put, S3Settings, Store, StoreError};
 use milepost_sink::{Settings, Sink, Status};
-use milepost_wire::{Batch, Body, BootId, Clock, Reading, Stream, VehicleId, frame, reading};
+use milepost_wire::{
+    Batch, Body, BootId, Clock, ColumnSpec, Derived, Kind, Reading, Stream, StreamName, Value, VehicleId,
+    frame, reading,
+};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use rdkafka::ClientConfig;
@@ -64,12 +68,29 @@ impl Bench {
         Arc::new(Folder::open(self.folder()).unwrap())
     }
 
+    /// The real S3 store of the client that the server's log calls `who`.
+    pub(crate) fn s3(&self, fake: &FakeAws, who: &str) -> Arc<dyn Store> {
+        self.open(&format!("s3://{BUCKET}"), &s3_settings(fake, who))
+    }
+
+    pub(crate) fn open(&self, lake: &str, settings: &S3Settings) -> Arc<dyn Store> {
+        self.runtime.block_on(store::open(lake, settings)).unwrap()
+    }
+
+    /// What a server holds, read as a lake.
+    pub(crate) fn read_s3(&self, fake: &FakeAws) -> Lake {
+        let dir = tempfile::tempdir().unwrap();
+        fake.save(dir.path());
+        Lake::read(dir.path())
+    }
+
     pub(crate) fn settings(&self) -> Settings {
         Settings {
             brokers: self.cluster.bootstrap_servers(),
             topics: ["gps_data", "camera_data", "derived_data"].map(str::to_owned).to_vec(),
             kafka: BTreeMap::from([
                 ("session.timeout.ms".into(), "6000".into()),
+                ("heartbeat.interval.ms".into(), "300".into()),
                 ("topic.metadata.refresh.interval.ms".into(), "1000".into()),
             ]),
             file_age_ms: 200,
@@ -122,6 +143,15 @@ impl Bench {
         self.producer.poll(Duration::ZERO);
     }
 
+    /// The same, to a partition.
+    pub(crate) fn send_to(&self, topic: &str, partition: i32, key: &str, value: Vec<u8>) {
+        let record = || BaseRecord::to(topic).partition(partition).key(key).payload(&value);
+        while self.producer.send(record()).is_err() {
+            self.producer.poll(Duration::from_millis(10));
+        }
+        self.producer.poll(Duration::ZERO);
+    }
+
     pub(crate) fn flush(&self) {
         self.producer.flush(Duration::from_secs(30)).unwrap();
     }
@@ -147,23 +177,18 @@ impl Bench {
         sent
     }
 
-    /// Rows with images, each image twice.
+    /// Rows with images, four different ones.
     pub(crate) fn send_images(&self, rows: u64) -> BTreeSet<Row> {
+        self.send_images_to("camera_data", rows)
+    }
+
+    pub(crate) fn send_images_to(&self, topic: &str, rows: u64) -> BTreeSet<Row> {
         let mut sent = BTreeSet::new();
         for seq in 0..rows {
             let mut batch = batch("cam", 1, Stream::Camera, seq);
-            let mut image = vec![0xff, 0xd8, 0xff, (seq % 4) as u8];
-            image.resize(2000, 7);
-            let body = Body::Camera(reading::Camera {
-                camera_id: "front".into(),
-                lat_e7: None,
-                lon_e7: None,
-                image,
-                width: Some(64),
-                height: Some(48),
-            });
-            batch.push(&Reading { ts: DAY_US + seq as i64, clock: Clock::Ntp, body }).unwrap();
-            self.send("camera_data", "cam", frame::encode(&batch).unwrap());
+            let image = Reading { ts: DAY_US + seq as i64, ..camera_reading(2000, seq % 4) };
+            batch.push(&image).unwrap();
+            self.send(topic, "cam", frame::encode(&batch).unwrap());
             sent.insert(("camera_data".into(), "cam".into(), 1, seq));
         }
         self.flush();
@@ -171,9 +196,40 @@ impl Bench {
     }
 }
 
+pub(crate) fn s3_settings(fake: &FakeAws, who: &str) -> S3Settings {
+    let keys = fake.keys(who);
+    S3Settings {
+        endpoint: Some(fake.endpoint()),
+        region: Some("us-east-1".into()),
+        access_key: Some(keys.access),
+        secret_key: Some(keys.secret),
+        ..S3Settings::default()
+    }
+}
+
 pub(crate) fn batch(vehicle: &str, boot: u64, stream: Stream, first_seq: u64) -> Batch {
     let columns = stream.columns().unwrap_or_default();
     Batch::new(VehicleId::new(vehicle).unwrap(), BootId(boot), stream.clone(), columns, first_seq, Vec::new())
+}
+
+/// A reading with an image of so many bytes, which follow from `seed`.
+pub(crate) fn camera_reading(bytes: usize, seed: u64) -> Reading {
+    let mut image = vec![0xff, 0xd8, 0xff];
+    image.extend_from_slice(&seed.to_le_bytes());
+    let mut state = seed;
+    image.resize_with(bytes, || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 56) as u8
+    });
+    let body = Body::Camera(reading::Camera {
+        camera_id: "front".into(),
+        lat_e7: None,
+        lon_e7: None,
+        image,
+        width: Some(64),
+        height: Some(48),
+    });
+    Reading { ts: DAY_US, clock: Clock::Ntp, body }
 }
 
 /// A frame of fixes, one a second, whose values follow from their numbers.
@@ -192,6 +248,22 @@ pub(crate) fn gps_frame(vehicle: &str, boot: u64, first_seq: u64, rows: u64) -> 
         });
         let ts = DAY_US + seq as i64 * 1_000_000;
         batch.push(&Reading { ts, clock: Clock::Gps, body }).unwrap();
+    }
+    frame::encode(&batch).unwrap()
+}
+
+/// A frame of events that a transform derived, `day` days later.
+pub(crate) fn derived_frame(vehicle: &str, boot: u64, first_seq: u64, rows: u64, day: i64) -> Vec<u8> {
+    let name = StreamName::new("harsh_event").unwrap();
+    let columns = [ColumnSpec::new("n", Kind::Int).unwrap()];
+    let stream = Stream::Derived(name.clone());
+    let vehicle = VehicleId::new(vehicle).unwrap();
+    let mut batch = Batch::new(vehicle, BootId(boot), stream, &columns, first_seq, Vec::new());
+    for seq in first_seq..first_seq + rows {
+        let values = vec![Value::Int(seq as i64)];
+        let row = Derived { stream: name.clone(), columns: columns.to_vec().into(), values };
+        let ts = DAY_US + day * 86_400_000_000 + seq as i64;
+        batch.push(&Reading { ts, clock: Clock::Gps, body: Body::Derived(row) }).unwrap();
     }
     frame::encode(&batch).unwrap()
 }
