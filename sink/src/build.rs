@@ -171,7 +171,7 @@ fn holes(range: Range, records: &[Record]) -> Vec<(i64, i64)> {
 }
 
 /// The header of a frame whose body can be read and put into its table, or why it cannot.
-fn readable(value: &[u8], frame_max: u8) -> Result<Header, String> {
+pub(crate) fn readable(value: &[u8], frame_max: u8) -> Result<Header, String> {
     match value.first() {
         Some(&version) if version > frame_max => return Err(format!("version {version}")),
         _ => {}

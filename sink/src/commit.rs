@@ -9,22 +9,26 @@ use crate::catalog::{Catalog, Taken};
 use crate::claim::{Effect, Event, Machine, Range, Unexpected};
 use crate::dedupe::{Memory, merge};
 use crate::ledger::{
-    self, BadObject, Chain, Claim, Images, Manifest, Planned, STATE_EVERY, Seen, Shape, Written,
+    self, BadObject, Chain, Claim, Former, Images, Manifest, Planned, STATE_EVERY, Seen, Shape, Written,
 };
 use crate::log::{Log, LogError};
-use crate::parquet_file::{WriteError, empty, look_into};
+use crate::parquet_file::WriteError;
+use crate::put::{empty_file, put_file};
+use crate::recall;
 use crate::status::Board;
 use crate::store::{Put, Store, StoreError};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryStreamExt, stream};
-use milepost_wire::Stream;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Objects of one claim that are put at a time.
 const PUTS: usize = 8;
+/// How often Kafka may fail to answer before a claim's records are given up, to be read again: their
+/// topic may be gone for good.
+const LOG_TRIES: u32 = 3;
 /// Pauses between attempts: the first, doubled up to the last.
 pub(crate) const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -96,6 +100,8 @@ pub struct Committer {
     memory: Arc<Memory>,
     /// The claim whose effect `memory` includes last; `None` while it is not loaded.
     memory_at: Option<Newest>,
+    /// Whose rows the memory began with.
+    inherits: Vec<Former>,
     /// The claim at hand, what it makes, and what was put of it.
     claim: Option<Claim>,
     built: Option<Built>,
@@ -106,6 +112,11 @@ pub struct Committer {
 type Newest = Option<(u64, i64)>;
 
 impl Committer {
+    /// The id of the topic whose records these are.
+    pub(crate) fn topic_id(&self) -> &str {
+        &self.chain.topic_id
+    }
+
     /// A partition that nothing is known of.
     pub fn new(context: Context, chain: Chain) -> Self {
         Self {
@@ -115,6 +126,7 @@ impl Committer {
             next: 0,
             memory: Arc::default(),
             memory_at: None,
+            inherits: Vec::new(),
             claim: None,
             built: None,
             put: Vec::new(),
@@ -122,11 +134,15 @@ impl Committer {
     }
 
     /// Finds where the partition stands, finishes the newest claim where it is unfinished, and says
-    /// which offset comes next. Tries until it succeeds.
-    pub async fn recover(&mut self) -> i64 {
+    /// which offset comes next. Tries until it succeeds, or finds the topic to be another: `None`.
+    pub async fn recover(&mut self) -> Option<i64> {
         loop {
             match self.drive(Event::Start).await {
-                Ok(next) => return next,
+                Ok(next) => return Some(next),
+                Err(e @ CommitError::TopicReplaced { .. }) => {
+                    self.context.board.failed(&format!("{}: {e}", self.name()));
+                    return None;
+                }
                 Err(e) => {
                     self.context.board.failed(&format!("{}: {e}", self.name()));
                     tokio::time::sleep(self.context.pauses.1).await;
@@ -172,6 +188,7 @@ impl Committer {
             previous,
             shape,
             files: built.files.iter().map(planned).collect(),
+            inherits: if number == 0 { self.inherits.clone() } else { Vec::new() },
             by: self.context.by.clone(),
             at_ms: (self.context.now_ms)(),
         });
@@ -200,6 +217,7 @@ impl Committer {
         let (shortest, longest) = self.context.pauses;
         let mut pause = shortest;
         let mut permit: Option<OwnedSemaphorePermit> = None;
+        let mut patience = LOG_TRIES;
         let cutting = matches!(event, Event::Cut(_));
         let mut effect = self.machine.step(event)?;
         loop {
@@ -221,8 +239,14 @@ impl Committer {
                     effect = self.machine.step(event)?;
                 }
                 Err(e @ (CommitError::TopicReplaced { .. } | CommitError::Protocol(_))) => return Err(e),
+                // What was cut is still in Kafka; here it would keep others from writing.
+                Err(e @ CommitError::Log(_)) if cutting && patience == 0 => return Err(e),
                 Err(e) => {
+                    if matches!(e, CommitError::Log(_)) {
+                        patience = patience.saturating_sub(1);
+                    }
                     self.context.board.failed(&format!("{}: {e}", self.name()));
+                    permit = None;
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(longest);
                 }
@@ -254,8 +278,8 @@ impl Committer {
         let prefix = self.chain.claims();
         let found = self.context.store.list(&prefix, None, 1).await?;
         let Some(object) = found.first() else {
-            self.memory_at = Some(None);
-            self.memory = Arc::default();
+            let formers = recall::formers(&*self.context.store, &self.chain).await?;
+            self.load_inherited(formers).await?;
             return Ok(None);
         };
         match ledger::first_of(&object.key) {
@@ -282,67 +306,69 @@ impl Committer {
         let found = self.context.store.get(&key).await?;
         let previous = self.claim.as_ref().and_then(|c| c.previous);
         let Some(bytes) = found else {
-            if self.memory_at.is_none_or(|at| at.map(|(_, first)| first) != previous) {
-                self.load_memory(previous).await?;
+            match previous {
+                Some(first) if self.memory_at.is_some_and(|at| at.is_some_and(|(_, f)| f == first)) => {}
+                Some(first) => self.load_memory(first).await?,
+                None => {
+                    let inherits = self.claim.as_ref().map(|c| c.inherits.clone()).unwrap_or_default();
+                    self.load_inherited(inherits).await?;
+                }
             }
             return Ok(false);
         };
         let manifest: Manifest = ledger::parse(&key, &bytes)?;
+        let mine = manifest.by == self.context.by;
         match self.memory_at {
-            Some(at) if at.map(|(_, first)| first) == previous => self.take_in(&manifest),
             Some(Some((_, first))) if first == range.first => {}
-            _ => self.load_memory(Some(range.first)).await?,
+            Some(Some((_, first))) if Some(first) == previous => self.take_in(&manifest, mine),
+            at => {
+                self.load_memory(range.first).await?;
+                if mine && at == Some(None) && previous.is_none() {
+                    self.context.board.committed(&manifest);
+                }
+            }
         }
         Ok(true)
     }
 
-    /// Reads manifests backwards to one that has the whole state, or to the first, and applies them.
-    async fn load_memory(&mut self, newest: Option<i64>) -> Result<(), CommitError> {
-        let mut manifests = Vec::new();
-        let mut memory = Memory::default();
-        let mut at = newest;
-        while let Some(first) = at {
-            let key = self.chain.manifest(first);
-            let manifest: Manifest = ledger::parse(&key, &self.must_get(&key).await?)?;
-            if let Some(key) = &manifest.state {
-                memory = Memory::from_state(&ledger::parse(key, &self.must_get(key).await?)?);
-                manifests.push((manifest, true));
-                break;
-            }
-            if manifest.previous.is_some_and(|p| p >= first) {
-                return Err(BadObject { key, why: "its previous is not before it".into() }.into());
-            }
-            at = manifest.previous;
-            manifests.push((manifest, false));
-        }
-        for (manifest, in_state) in manifests.iter().rev() {
-            if !in_state {
-                memory.apply(&manifest.seen, manifest.last);
-            }
-        }
+    async fn load_memory(&mut self, newest: i64) -> Result<(), CommitError> {
+        let (memory, number) = recall::chain(&*self.context.store, &self.chain, newest).await?;
         self.memory = Arc::new(memory);
-        self.memory_at = Some(manifests.first().map(|(m, _)| (m.number, m.first)));
+        self.memory_at = Some(Some((number, newest)));
         Ok(())
     }
 
-    fn take_in(&mut self, manifest: &Manifest) {
+    /// Brings the memory to where it stands before the first claim.
+    async fn load_inherited(&mut self, inherits: Vec<Former>) -> Result<(), CommitError> {
+        self.memory = Arc::new(recall::inherited(&*self.context.store, &self.chain, &inherits).await?);
+        self.memory_at = Some(None);
+        self.inherits = inherits;
+        Ok(())
+    }
+
+    fn take_in(&mut self, manifest: &Manifest, mine: bool) {
         Arc::make_mut(&mut self.memory).apply(&manifest.seen, manifest.last);
         self.memory_at = Some(Some((manifest.number, manifest.first)));
-        if manifest.by == self.context.by {
+        if mine {
             self.context.board.committed(manifest);
         }
     }
 
     async fn put_claim(&mut self) -> Result<Put, CommitError> {
+        self.check_topic().await?;
         let Some(claim) = &self.claim else { return Err(self.nothing_at_hand()) };
-        // Asked after the last record was read: what has this id now had it then.
-        let is = self.context.log.topic_id(&self.chain.topic).await?;
-        if is != self.chain.topic_id {
-            let (topic, was) = (self.chain.topic.clone(), self.chain.topic_id.clone());
-            return Err(CommitError::TopicReplaced { topic, was, is });
-        }
         let key = self.chain.claim(claim.first);
         Ok(self.context.store.put_if_absent(&key, ledger::write(claim).into()).await?)
+    }
+
+    /// Asked after the last record was read: what has this id now had it then.
+    async fn check_topic(&self) -> Result<(), CommitError> {
+        let is = self.context.log.topic_id(&self.chain.topic).await?;
+        if is == self.chain.topic_id {
+            return Ok(());
+        }
+        let (topic, was) = (self.chain.topic.clone(), self.chain.topic_id.clone());
+        Err(CommitError::TopicReplaced { topic, was, is })
     }
 
     async fn compare_claim(&mut self, range: Range) -> Result<bool, CommitError> {
@@ -355,6 +381,7 @@ impl Committer {
         let Some(claim) = &self.claim else { return Err(self.nothing_at_hand()) };
         let shape = claim.shape.clone();
         let records = self.context.log.read(&self.chain.topic, self.chain.partition, range).await?;
+        self.check_topic().await?;
         self.built = Some(self.build(range, shape, records).await?);
         Ok(())
     }
@@ -407,7 +434,9 @@ impl Committer {
         let seen = merge(self.put.iter().flat_map(|(_, seen)| seen));
         let mut after = (*self.memory).clone();
         after.apply(&seen, claim.last);
-        let state = match claim.number % STATE_EVERY == STATE_EVERY - 1 {
+        // What was inherited stands nowhere else in this chain.
+        let whole = claim.number % STATE_EVERY == STATE_EVERY - 1 || !claim.inherits.is_empty();
+        let state = match whole {
             true => Some(self.put_state(range, &after).await?),
             false => None,
         };
@@ -464,8 +493,7 @@ impl Committer {
     }
 
     async fn must_get(&self, key: &str) -> Result<Bytes, CommitError> {
-        let found = self.context.store.get(key).await?;
-        Ok(found.ok_or_else(|| BadObject { key: key.into(), why: "it is missing".into() })?)
+        recall::must_get(&*self.context.store, key).await
     }
 
     /// The next claim's number, and the first offset of the one before it.
@@ -483,52 +511,6 @@ impl Committer {
     fn name(&self) -> String {
         format!("{} partition {}", self.chain.topic, self.chain.partition)
     }
-}
-
-/// Puts a file; where one is there, says what that one holds.
-async fn put_file(store: &dyn Store, file: &BuiltFile) -> Result<(Written, Vec<Seen>), CommitError> {
-    if store.put_if_absent(&file.key, file.body.clone()).await? == Put::Exists {
-        match store.get(&file.key).await? {
-            Some(there) if there == file.body => {}
-            // Made from records that Kafka no longer had, or by another version of this program.
-            Some(there) => return adopt(&file.key, there),
-            None => {
-                let why = "it is there and cannot be read".into();
-                return Err(BadObject { key: file.key.clone(), why }.into());
-            }
-        }
-    }
-    let written = Written {
-        key: file.key.clone(),
-        table: file.table.clone(),
-        dt: file.dt.clone(),
-        rows: file.rows,
-        bytes: file.body.len() as u64,
-        sha256: sha256(&file.body),
-    };
-    Ok((written, file.seen.clone()))
-}
-
-/// What a file holds that somebody else has put for this claim.
-fn adopt(key: &str, body: Bytes) -> Result<(Written, Vec<Seen>), CommitError> {
-    let (table, dt) = table_and_date(key);
-    let (bytes, sha256) = (body.len() as u64, sha256(&body));
-    let (rows, seen) = look_into(body, table)?;
-    let written = Written { key: key.into(), table: table.into(), dt: dt.into(), rows, bytes, sha256 };
-    Ok((written, seen))
-}
-
-/// A file without rows for a key that a claim announces.
-fn empty_file(key: &str, shape: &Shape) -> Result<BuiltFile, CommitError> {
-    let (table, dt) = table_and_date(key);
-    let stream: Stream = table.parse().map_err(|_| WriteError(format!("{key} is in no table")))?;
-    let body = empty(&stream, shape)?.into();
-    Ok(BuiltFile { key: key.into(), table: table.into(), dt: dt.into(), rows: 0, body, seen: Vec::new() })
-}
-
-fn table_and_date(key: &str) -> (&str, &str) {
-    let (table, rest) = key.split_once("/dt=").unwrap_or_default();
-    (table, rest.split('/').next().unwrap_or_default())
 }
 
 #[cfg(test)]

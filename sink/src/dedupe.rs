@@ -13,6 +13,8 @@ const BOOTS: usize = 32;
 const ENTRIES: usize = 65_536;
 /// Ranges remembered per entry.
 const RANGES: usize = 256;
+/// What is taken off the age of an inherited entry, so that it is older than any offset.
+const OLDER: i64 = 1 << 62;
 
 /// Disjoint ranges of `seq`, inclusive, ascending, never adjacent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,16 +148,30 @@ impl Memory {
         }
     }
 
+    /// Takes in what the chain of a former incarnation of the topic remembers. It is older than all that
+    /// this chain writes, and is forgotten first.
+    pub fn inherit(&mut self, former: &State) {
+        for seen in &former.entries {
+            self.add(seen, seen.touched.unwrap_or(0).saturating_sub(OLDER));
+        }
+        self.bound_entries();
+    }
+
     fn bound_entries(&mut self) {
         if self.entries <= ENTRIES {
             return;
         }
-        // Down to seven eighths, so that this does not happen again at every claim.
-        let mut ages: Vec<i64> = self.boots.values().flatten().map(|e| e.touched).collect();
-        ages.sort_unstable();
-        let limit = ages[self.entries - ENTRIES / 8 * 7];
-        for boots in self.boots.values_mut() {
-            boots.retain(|e| e.touched >= limit);
+        // Down to seven eighths, so that this does not happen again at every claim. By name where the age
+        // is the same: whoever does a claim again has to forget the same.
+        let mut all: Vec<(i64, (String, String), u64)> = Vec::with_capacity(self.entries);
+        for (key, boots) in &self.boots {
+            all.extend(boots.iter().map(|e| (e.touched, key.clone(), e.boot)));
+        }
+        all.sort_unstable();
+        for (_, key, boot) in all.drain(..self.entries - ENTRIES / 8 * 7) {
+            if let Some(boots) = self.boots.get_mut(&key) {
+                boots.retain(|e| e.boot != boot);
+            }
         }
         self.boots.retain(|_, boots| !boots.is_empty());
         self.entries = self.boots.values().map(Vec::len).sum();

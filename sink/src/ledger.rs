@@ -1,6 +1,8 @@
 //! The objects of the ledger: their keys and their JSON, as `docs/formats/ledger.md` has them.
 //! Nothing here reads or writes a store.
 
+use crate::build::Record;
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -8,6 +10,11 @@ use std::collections::BTreeMap;
 pub const FORMAT: u32 = 1;
 /// Every claim whose number ends such a stretch carries the whole state.
 pub const STATE_EVERY: u64 = 32;
+
+/// What the keys of all unread records begin with.
+pub const UNREAD: &str = "_milepost/unread/";
+/// What the keys of the marks that unread records were driven through again begin with.
+pub const REDRIVEN: &str = "_milepost/redriven/";
 
 /// One partition of one incarnation of a topic: what a chain of claims is about.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -23,6 +30,16 @@ pub struct Chain {
 impl Chain {
     fn below(&self, kind: &str) -> String {
         format!("_milepost/{kind}/{}/{}/{:05}/", self.topic, self.topic_id, self.partition)
+    }
+
+    /// What the keys of the claims of all incarnations of a topic begin with.
+    pub fn of_topic(topic: &str) -> String {
+        format!("_milepost/claims/{topic}/")
+    }
+
+    /// The same partition of another incarnation.
+    pub fn incarnation(&self, topic_id: &str) -> Self {
+        Self { topic_id: topic_id.to_owned(), ..self.clone() }
     }
 
     /// What the keys of this chain's claims begin with.
@@ -95,6 +112,18 @@ pub struct Planned {
     pub rows: u64,
 }
 
+/// How far a former incarnation of a topic came in the same partition.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Former {
+    /// Its id.
+    pub topic_id: String,
+    /// The first offset of its newest finished claim; null where none was finished.
+    pub first: Option<i64>,
+    /// The files of its unfinished claim that were there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<String>,
+}
+
 /// A range of offsets, fixed before its files are written.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claim {
@@ -115,6 +144,9 @@ pub struct Claim {
     pub shape: Shape,
     /// The files to come.
     pub files: Vec<Planned>,
+    /// In a chain's first claim: the chains whose rows count as written.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub inherits: Vec<Former>,
     /// Who claimed.
     pub by: String,
     /// When, ms since 1970.
@@ -274,6 +306,23 @@ pub fn parse<T: serde::de::DeserializeOwned>(key: &str, bytes: &[u8]) -> Result<
 pub fn write<T: Serialize>(object: &T) -> Vec<u8> {
     // These types hold no map with keys that are not text, the one thing that JSON refuses.
     serde_json::to_vec(object).unwrap_or_default()
+}
+
+/// The records of an object of unread records; `None` where it does not end where one ends.
+pub fn unread_records(body: &Bytes) -> Option<Vec<Record>> {
+    let (mut records, mut at) = (Vec::new(), 0);
+    while at < body.len() {
+        let head = body.get(at..at + 20)?;
+        let value = at + 20..at + 20 + u32::from_le_bytes(head[16..].try_into().ok()?) as usize;
+        body.get(value.clone())?;
+        records.push(Record {
+            offset: i64::from_le_bytes(head[..8].try_into().ok()?),
+            at_ms: i64::from_le_bytes(head[8..16].try_into().ok()?),
+            value: body.slice(value.clone()),
+        });
+        at = value.end;
+    }
+    Some(records)
 }
 
 #[cfg(test)]

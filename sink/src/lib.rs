@@ -27,6 +27,8 @@ pub mod status;
 
 mod kafka;
 mod partition;
+mod put;
+mod recall;
 mod run;
 
 pub use run::{Sink, SinkError};

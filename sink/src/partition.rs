@@ -33,6 +33,8 @@ pub(crate) enum Said {
     Found(Box<Committer>, i64),
     /// How a write ended.
     Wrote(Box<Committer>, Outcome),
+    /// The id that a topic has now; said of no partition.
+    TopicIs(String),
 }
 
 /// A task's report.
@@ -70,6 +72,8 @@ pub(crate) struct Partition {
     pub(crate) look_at: Duration,
     /// Not here while a task has it.
     committer: Option<Box<Committer>>,
+    /// The id of the topic that is read.
+    topic_id: String,
 }
 
 impl Default for Partition {
@@ -87,6 +91,7 @@ impl Default for Partition {
             try_at: Duration::ZERO,
             look_at: Duration::ZERO,
             committer: None,
+            topic_id: String::new(),
         }
     }
 }
@@ -109,6 +114,21 @@ impl Partition {
         self.writing = 0;
         self.committed = None;
         self.token += 1;
+    }
+
+    /// Begins again where the topic has become another: what was read belongs to one that is no more.
+    pub(crate) fn check_topic(&mut self, id: &str, now: Duration) {
+        if self.phase == Phase::Reading && self.topic_id != id {
+            self.leave_topic(now);
+        }
+    }
+
+    /// Begins again with another incarnation of the topic, once the claim that is being written is done:
+    /// the new chain inherits what it wrote.
+    pub(crate) fn leave_topic(&mut self, now: Duration) {
+        if self.writing == 0 {
+            self.lose(now + AGAIN);
+        }
     }
 
     /// A name for the task that begins now.
@@ -136,16 +156,14 @@ impl Partition {
     pub(crate) fn find(&mut self, context: Context, topic: String, partition: i32) -> Work {
         self.phase = Phase::Finding;
         Box::pin(async move {
-            let topic_id = loop {
-                match context.log.topic_id(&topic).await {
-                    Ok(id) => break id,
-                    Err(e) => context.board.failed(&e.to_string()),
+            loop {
+                let topic_id = ask(&context, &topic).await;
+                let chain = Chain { topic: topic.clone(), topic_id, partition };
+                let mut committer = Committer::new(context.clone(), chain);
+                if let Some(next) = committer.recover().await {
+                    return Said::Found(Box::new(committer), next);
                 }
-                tokio::time::sleep(ASK).await;
-            };
-            let mut committer = Committer::new(context, Chain { topic, topic_id, partition });
-            let next = committer.recover().await;
-            Said::Found(Box::new(committer), next)
+            }
         })
     }
 
@@ -168,7 +186,9 @@ impl Partition {
     pub(crate) fn hear(&mut self, said: Said, now: Duration) -> Option<i64> {
         self.writing = 0;
         match said {
+            Said::TopicIs(_) => None,
             Said::Found(committer, next) => {
+                self.topic_id = committer.topic_id().to_owned();
                 self.committer = Some(committer);
                 self.next = next;
                 self.committed = Some(next);
@@ -185,5 +205,16 @@ impl Partition {
                 None
             }
         }
+    }
+}
+
+/// The id of a topic; asks until there is an answer.
+async fn ask(context: &Context, topic: &str) -> String {
+    loop {
+        match context.log.topic_id(topic).await {
+            Ok(id) => return id,
+            Err(e) => context.board.failed(&e.to_string()),
+        }
+        tokio::time::sleep(ASK).await;
     }
 }

@@ -10,6 +10,7 @@ use crate::catalog::{Catalog, NoCatalog};
 use crate::commit::{Context, PAUSES};
 use crate::kafka::{Change, KafkaLog, Membership, consumer_config, known_end, record};
 use crate::ledger::Shape;
+use crate::log::Log;
 use crate::partition::{Partition, Phase, Report, Said};
 use crate::settings::Settings;
 use crate::status::{Board, Status};
@@ -36,6 +37,9 @@ const TICK: Duration = Duration::from_millis(20);
 const COUNT: Duration = Duration::from_millis(250);
 /// How often a partition that seems to have gone back is looked at.
 const LOOK: Duration = Duration::from_secs(5);
+/// How often topics are asked for their ids: one that was made again, and is just as long as what was
+/// read of the old one, shows in no other way.
+const ASK: Duration = Duration::from_secs(10);
 
 /// Why a sink did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -211,7 +215,7 @@ struct Driver {
 
 impl Driver {
     fn run(mut self) -> Result<(), SinkError> {
-        let (mut ticked, mut counted) = (Instant::now(), Instant::now());
+        let [mut ticked, mut counted, mut asked] = [Instant::now(); 3];
         loop {
             match self.order.load(Ordering::Acquire) {
                 RUN => {}
@@ -238,6 +242,10 @@ impl Driver {
             if counted.elapsed() >= COUNT {
                 self.count();
                 counted = Instant::now();
+            }
+            if asked.elapsed() >= ASK {
+                self.ask_for_topics();
+                asked = Instant::now();
             }
         }
     }
@@ -307,8 +315,28 @@ impl Driver {
         }
     }
 
+    /// Asks for the ids of the topics that are read; the answers are heard as reports.
+    fn ask_for_topics(&mut self) {
+        let topics: Vec<String> =
+            self.partitions.iter().filter(|(_, p)| !p.is_empty()).map(|(topic, _)| topic.clone()).collect();
+        for topic in topics {
+            let (log, said) = (self.log.clone(), self.said.clone());
+            let ask = async move {
+                // Where there is no answer now, there will be one the next time.
+                if let Ok(id) = log.topic_id(&topic).await {
+                    let _ = said.send(Report { topic, number: -1, token: 0, said: Said::TopicIs(id) });
+                }
+            };
+            self.tasks.spawn_on(ask, &self.runtime);
+        }
+    }
+
     fn hear(&mut self, report: Report, now: Duration) {
         let Report { topic, number, token, said } = report;
+        if let Said::TopicIs(id) = &said {
+            let partitions = self.partitions.get_mut(&topic).into_iter().flat_map(BTreeMap::values_mut);
+            return partitions.for_each(|p| p.check_topic(id, now));
+        }
         let found = self.partitions.get_mut(&topic).and_then(|p| p.get_mut(&number));
         let Some(partition) = found.filter(|p| p.token == token) else { return };
         match partition.hear(said, now) {
@@ -489,7 +517,7 @@ fn take(
     p.look_at = now + LOOK;
     match log.bounds(topic, number) {
         // The log is shorter than what was read: the topic was made again, or lost its end.
-        Ok((_, end)) if end < p.next => p.lose(now + Duration::from_millis(200)),
+        Ok((_, end)) if end < p.next => p.leave_topic(now),
         Ok(_) if offset < p.next => {}
         // Retention has passed where we are; or, where a second look shows the same, this offset has no
         // record and never will.
