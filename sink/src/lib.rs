@@ -5,7 +5,7 @@
 //! owners of a partition cannot lose or repeat a row, [`dedupe`] what keeps a frame that arrives twice
 //! from being two rows. [`date`], [`table`] and [`parquet_file`] turn frames into files, [`build`]
 //! makes all objects of one claim, [`commit`] drives the protocol. The buffers, the consumer and the
-//! thread that reads come last.
+//! thread that reads come last; [`redrive`] is a command of its own.
 //!
 //! What is not here: nothing reads a clock or Kafka above [`commit`] but the reading thread, only
 //! [`table`] knows the tables' columns, and agent and bridge are not known at all.
@@ -24,6 +24,7 @@ pub mod catalog;
 pub mod commit;
 pub mod buffer;
 pub mod status;
+pub mod redrive;
 
 mod kafka;
 mod partition;

@@ -1,6 +1,8 @@
-//! `milepost-sink`: reads its settings, runs the sink until it is told to stop, and drains.
+//! `milepost-sink`: reads its settings, runs the sink until it is told to stop, and drains; or does what
+//! a subcommand says.
 
 use clap::Parser;
+use milepost_sink::redrive::redrive;
 use milepost_sink::store::{self, S3Settings};
 use milepost_sink::{Settings, Sink};
 use std::path::PathBuf;
@@ -13,14 +15,25 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(version)]
 struct Arguments {
     /// Settings, TOML. Without it the defaults hold.
-    #[arg(long, env = "MILEPOST_SINK_CONFIG")]
+    #[arg(long, global = true, env = "MILEPOST_SINK_CONFIG")]
     config: Option<PathBuf>,
     /// The lake: a folder or s3://bucket/prefix.
-    #[arg(long, env = "MILEPOST_SINK_LAKE")]
+    #[arg(long, global = true, env = "MILEPOST_SINK_LAKE")]
     lake: Option<String>,
     /// Kafka's brokers, host:port, comma-separated.
-    #[arg(long, env = "MILEPOST_SINK_BROKERS")]
+    #[arg(long, global = true, env = "MILEPOST_SINK_BROKERS")]
     brokers: Option<String>,
+    /// What to do instead of running the sink.
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+/// What else it can do.
+#[derive(clap::Subcommand)]
+enum Command {
+    /// Send frames to Kafka again that an older sink kept unread and that this one can read. Safe to
+    /// run at any time and again: readings that have a row are not written a second time
+    Redrive,
 }
 
 /// The settings file.
@@ -67,6 +80,11 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     let store = store::open(&lake, &config.s3).await?;
+    if let Some(Command::Redrive) = arguments.command {
+        let done = redrive(&config.sink, &*store).await?;
+        println!("{}", serde_json::to_string(&done)?);
+        return Ok(());
+    }
     let mut sink = Sink::start(config.sink, store)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut report = tokio::time::interval(Duration::from_secs(10));
