@@ -5,6 +5,7 @@
 //! that a row or an `agent_health` report names, each exactly once, except for those inside a delivered
 //! `gap_data` row.
 
+use super::balance::{Reports, Since};
 use super::intervals::{Intervals, total};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
@@ -33,7 +34,12 @@ struct Entry {
     declared: Intervals,
     /// The largest next number that an `agent_health` row names.
     reported_next: u64,
+    /// Gap rows whose range and count differ.
+    bad_gaps: Vec<(Range<u64>, u64)>,
 }
+
+const HEALTH: &str = "agent_health";
+const GAPS: &str = "gap_data";
 
 /// The books of a lake.
 #[derive(Debug, Default)]
@@ -41,6 +47,9 @@ pub(crate) struct Account {
     entries: HashMap<Boot, BTreeMap<String, Entry>>,
     /// Lost readings that never had a number, by stream.
     unnumbered: BTreeMap<String, u64>,
+    /// The same by boot.
+    unnumbered_of: HashMap<Boot, u64>,
+    health: Reports,
 }
 
 /// A stream's balance.
@@ -74,6 +83,17 @@ pub(crate) enum What {
     Missing(Range<u64>),
     /// This many rows too many.
     Duplicates(u64),
+    /// A gap row whose range and count differ.
+    Gap(Range<u64>, u64),
+    /// What the boot's last report says does not add up.
+    Report(String),
+}
+
+/// How many boots reported, and of how many all was judged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Reported {
+    pub boots: u64,
+    pub judged: u64,
 }
 
 impl Account {
@@ -97,13 +117,54 @@ impl Account {
         let name = gap.stream.as_deref().unwrap_or("");
         let Some(first) = gap.first_seq else {
             *self.unnumbered.entry(name.to_owned()).or_default() += gap.count;
+            *self.unnumbered_of.entry((gap.vehicle.clone(), gap.boot)).or_default() += gap.count;
             return;
         };
         let end = match gap.last_seq {
             Some(last) => last.saturating_add(1),
             None => first.saturating_add(gap.count),
         };
-        self.entry(&(gap.vehicle.clone(), gap.boot), name).declared.insert(first..end);
+        let entry = self.entry(&(gap.vehicle.clone(), gap.boot), name);
+        entry.declared.insert(first..end);
+        if end.saturating_sub(first) != gap.count {
+            entry.bad_gaps.push((first..end, gap.count));
+        }
+    }
+
+    /// The last reports that a file of `agent_health` holds.
+    pub(crate) fn health(&mut self, reports: Reports) {
+        self.health.merge(reports);
+    }
+
+    /// Whether every one of these numbers has a row.
+    pub(crate) fn has(&self, boot: &Boot, stream: &str, seqs: &Range<u64>) -> bool {
+        let entry = self.entries.get(boot).and_then(|streams| streams.get(stream));
+        entry.is_some_and(|e| e.rows.missing_in(seqs).is_empty())
+    }
+
+    /// Whether the boots' last reports add up, with what came after them.
+    pub(crate) fn judge_reports(&self) -> (Reported, Vec<Discrepancy>) {
+        let (mut reported, mut wrong) = (Reported::default(), Vec::new());
+        for boot in self.health.boots() {
+            reported.boots += 1;
+            let end = |stream: &str| {
+                self.entries.get(boot).and_then(|s| s.get(stream)).map_or(0, |entry| entry.rows.end())
+            };
+            let Some(totals) = self.health.totals(boot, end(HEALTH)) else { continue };
+            reported.judged += 1;
+            let streams = self.entries.get(boot).into_iter().flat_map(BTreeMap::keys);
+            let later = streams
+                .filter(|s| !matches!(s.as_str(), HEALTH | GAPS))
+                .map(|s| end(s).saturating_sub(totals.next.get(s).copied().unwrap_or(0)))
+                .sum();
+            let unnumbered = self.unnumbered_of.get(boot).copied().unwrap_or(0);
+            if let Some(what) = totals.wrong(Since { later, unnumbered }) {
+                let (vehicle, boot) = boot.clone();
+                wrong.push(Discrepancy { stream: HEALTH.into(), vehicle, boot, what: What::Report(what) });
+            }
+        }
+        wrong.sort_by(|a, b| (&a.vehicle, a.boot).cmp(&(&b.vehicle, b.boot)));
+        (reported, wrong)
     }
 
     fn entry(&mut self, boot: &Boot, stream: &str) -> &mut Entry {
@@ -147,7 +208,8 @@ impl Account {
                 if entry.duplicates > 0 {
                     note(What::Duplicates(entry.duplicates));
                 }
-                undeclared.into_iter().map(What::Missing).for_each(note);
+                undeclared.into_iter().map(What::Missing).for_each(&mut note);
+                entry.bad_gaps.iter().map(|(range, n)| What::Gap(range.clone(), *n)).for_each(note);
             }
         }
         for (stream, set) in vehicles {
@@ -173,6 +235,8 @@ impl What {
         match self {
             What::Missing(range) => (0, range.start),
             What::Duplicates(n) => (1, *n),
+            What::Gap(range, _) => (2, range.start),
+            What::Report(_) => (3, 0),
         }
     }
 }
@@ -266,6 +330,16 @@ mod tests {
         });
         assert_eq!(wrong, [What::Missing(35..40)]);
         assert_eq!((balance.gaps_declared, balance.gaps_undeclared), (25, 5));
+    }
+
+    #[test]
+    fn a_gap_row_that_was_made_wider_is_found() {
+        let (_, wrong) = after(|a| {
+            a.rows(&boot(), GPS, 0..10);
+            a.rows(&boot(), GPS, 30..40);
+            a.gap(&gap(10, Some(29), 8));
+        });
+        assert_eq!(wrong, [What::Gap(10..30, 8)]);
     }
 
     #[test]

@@ -1,96 +1,53 @@
 //! Fetches the ledger and the tables, in any order and many at a time, and enters what they say.
 
-use super::account::Account;
+use super::account::{Account, Boot};
 use super::intervals::Intervals;
 use super::ledger::{self, ChainId, Claim, Manifest};
+use super::listing::{IMAGES, Listing, PAGE, hash, list, may_be_read, name_of};
 use super::report::{Fault, Report};
 use super::table::{self, Contents, Run};
 use crate::Failure;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use milepost_sink::store::Store;
+use milepost_wire::frame;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Small objects fetched at a time.
 const FETCHES: usize = 32;
-const PAGE: usize = 10_000;
 
-/// What a listing of the whole lake shows.
-#[derive(Default)]
-struct Listing {
-    /// Files of tables, by key: size, and whether a claim or a manifest has named it.
-    files: BTreeMap<String, (u64, bool)>,
-    /// By the hash of the key, so that millions of images fit.
-    images: HashSet<u64>,
-    claims: BTreeMap<ChainId, Vec<String>>,
-    manifests: BTreeMap<ChainId, Vec<String>>,
-    /// Sizes of the other objects of the ledger.
-    other: HashMap<String, u64>,
-}
-
-/// Reads the whole lake.
+/// Reads the whole lake; with the images' contents where `images` says so.
 pub(super) async fn read(
     store: Arc<dyn Store>,
     report: &mut Report,
     account: &mut Account,
+    images: bool,
 ) -> Result<(), Failure> {
-    let mut lake =
-        Lake { listing: list(&*store, report).await?, store, report, account, images: HashSet::new() };
+    let listing = list(&*store, report).await?;
+    let mut lake = Lake {
+        store,
+        listing,
+        report,
+        account,
+        images: HashSet::new(),
+        unread: Vec::new(),
+        waiting: Vec::new(),
+        inherited: BTreeSet::new(),
+    };
     for chain in lake.chains() {
         lake.chain(&chain).await?;
     }
     lake.unnamed_files().await?;
+    lake.judge_unread();
+    lake.judge_unfinished();
     lake.report.ledger.images = lake.images.len() as u64;
-    Ok(())
-}
-
-async fn list(store: &dyn Store, report: &mut Report) -> Result<Listing, Failure> {
-    let mut listing = Listing::default();
-    let mut after: Option<String> = None;
-    loop {
-        let page = store.list("", after.as_deref(), PAGE).await?;
-        after = page.last().map(|o| o.key.clone());
-        let more = page.len() == PAGE;
-        for object in page {
-            listing.add(object.key, object.size, report);
-        }
-        if !more {
-            return Ok(listing);
-        }
+    match images {
+        true => lake.read_images().await,
+        false => Ok(()),
     }
-}
-
-impl Listing {
-    fn add(&mut self, key: String, size: u64, report: &mut Report) {
-        let Some((top, rest)) = key.split_once('/') else { return };
-        let of_ledger = key.starts_with(ledger::CLAIMS) || key.starts_with(ledger::MANIFESTS);
-        if top == "_images" {
-            self.images.insert(hash(&key));
-        } else if of_ledger {
-            let map = if key.starts_with(ledger::CLAIMS) { &mut self.claims } else { &mut self.manifests };
-            match ledger::parse_key(&key) {
-                Some((chain, _)) => map.entry(chain).or_default().push(key),
-                None => report.fault(Fault::new(key, "its key is none that the ledger's format knows")),
-            }
-        } else if top == "_milepost" {
-            self.other.insert(key, size);
-        } else if !top.starts_with(['_', '.']) && !name_of(rest).starts_with(['_', '.']) {
-            // Readers of tables pass over names that begin with `_` or `.`, and so does the audit.
-            self.files.insert(key, (size, false));
-        }
-    }
-}
-
-fn name_of(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
-}
-
-/// Keys are compared by a hash: 64 bits of SHA-256, which nobody meets by accident.
-fn hash(key: &str) -> u64 {
-    let digest = Sha256::digest(key.as_bytes());
-    u64::from_le_bytes(digest[..8].try_into().expect("a digest is longer"))
 }
 
 struct Lake<'a> {
@@ -98,7 +55,21 @@ struct Lake<'a> {
     listing: Listing,
     report: &'a mut Report,
     account: &'a mut Account,
+    /// Images that rows name, by the hash of the key.
     images: HashSet<u64>,
+    unread: Vec<Unread>,
+    /// Newest claims without a manifest, with the rows of their files that are not there.
+    waiting: Vec<(ChainId, String, u64)>,
+    /// Chains whose topic was made again since.
+    inherited: BTreeSet<ChainId>,
+}
+
+/// Records that a claim kept as they came.
+struct Unread {
+    key: String,
+    reasons: String,
+    /// Whose rows they would be; `None` where this program cannot read the record either.
+    readings: Vec<Option<(Boot, String, Range<u64>)>>,
 }
 
 /// What a task brings of a manifest.
@@ -132,9 +103,13 @@ impl Lake<'_> {
         let (faults, unfinished) = ledger::check_chain(&claims, &manifests);
         faults.into_iter().for_each(|f| self.report.fault(f));
         self.report.ledger.claims += claims.len() as u64;
+        for (_, claim) in &claims {
+            let former = |f: &ledger::Former| ChainId { topic_id: f.topic_id.clone(), ..chain.clone() };
+            self.inherited.extend(claim.inherits.iter().map(former));
+        }
         if let Some(claim) = unfinished {
             self.report.ledger.unfinished += 1;
-            self.unfinished(claim).await?;
+            self.unfinished(chain, claim).await?;
         }
         for (key, manifest) in manifests.values() {
             self.manifest(key, manifest).await?;
@@ -170,26 +145,98 @@ impl Lake<'_> {
         totals.records += manifest.records;
         totals.duplicates_dropped += manifest.duplicates;
         totals.lost_offsets += ledger::lost(manifest);
+        if ledger::lost(manifest) > 0 {
+            let what = format!("Kafka had deleted {} records before they were read", ledger::lost(manifest));
+            self.report.fault(Fault::new(key, what));
+        }
         if let Some(unread) = &manifest.unread {
-            totals.unread += unread.records;
-            let reasons: Vec<_> = unread.reasons.iter().map(|(why, n)| format!("{n} {why}")).collect();
-            let what =
-                format!("{} Kafka records are not in the tables ({})", unread.records, reasons.join(", "));
-            self.report.fault(Fault::new(&unread.key, what));
-            let body = self.store.get(&unread.key).await?.unwrap_or_default();
-            if (body.len() as u64, ledger::count_unread(&body)) != (unread.bytes, Some(unread.records)) {
-                self.report.fault(Fault::new(&unread.key, "it is missing, or not what its manifest says"));
-            }
+            self.unread(manifest, unread).await?;
         }
         if let Some(state) = &manifest.state {
-            let body = self.store.get(state).await?;
-            let digest = body.map(|b| hex(&Sha256::digest(&b)));
-            let named = state.strip_suffix(".json").and_then(|s| s.rsplit('-').next()).unwrap_or("");
-            if !digest.is_some_and(|d| named.len() == 16 && d.starts_with(named)) {
+            let named = state.strip_prefix(&ledger::beside("state", &manifest.place));
+            let named = named.and_then(|s| s.strip_prefix('-')?.strip_suffix(".json"));
+            let Some(named) = named.filter(|d| d.len() == 16 && !d.contains(['/', '.'])) else {
+                self.report.fault(Fault::new(key, format!("its state {state} is not one of its claim")));
+                return Ok(());
+            };
+            let digest = self.store.get(state).await?.map(|b| hex(&Sha256::digest(&b)));
+            if !digest.is_some_and(|d| d.starts_with(named)) {
                 self.report.fault(Fault::new(state, "it is missing, or not what its key's digest says"));
             }
         }
         Ok(())
+    }
+
+    /// Looks into records that were kept as they came: an upgraded sink may have driven them through.
+    async fn unread(&mut self, manifest: &Manifest, unread: &ledger::Unread) -> Result<(), Failure> {
+        let key = ledger::beside("unread", &manifest.place) + ".frames";
+        let body = match unread.key == key {
+            true => self.store.get(&key).await?.unwrap_or_default(),
+            false => Bytes::new(),
+        };
+        let values = ledger::unread_values(&body).unwrap_or_default();
+        let bytes: usize = values.iter().map(|v| v.len()).sum();
+        if (bytes as u64, values.len() as u64) != (unread.bytes, unread.records) {
+            self.report.fault(Fault::new(&unread.key, "it is missing, or not what its manifest says"));
+        }
+        let reasons: Vec<_> = unread.reasons.iter().map(|(why, n)| format!("{n} {why}")).collect();
+        let mut readings: Vec<_> = values.iter().map(|value| readings_of(value)).collect();
+        readings.resize(unread.records.min(1 << 20) as usize, None);
+        self.unread.push(Unread { key: unread.key.clone(), reasons: reasons.join(", "), readings });
+        Ok(())
+    }
+
+    /// Once all rows are entered: which unread records have none.
+    fn judge_unread(&mut self) {
+        for Unread { key, reasons, readings } in std::mem::take(&mut self.unread) {
+            let in_tables = |r: &&Option<(Boot, String, Range<u64>)>| {
+                r.as_ref().is_some_and(|(boot, stream, seqs)| self.account.has(boot, stream, seqs))
+            };
+            let done = readings.iter().filter(in_tables).count() as u64;
+            let left = readings.len() as u64 - done;
+            self.report.ledger.redriven += done;
+            self.report.ledger.unread += left;
+            if left > 0 {
+                let what = format!("{left} Kafka records are not in the tables ({reasons})");
+                self.report.fault(Fault::new(key, what));
+            }
+        }
+    }
+
+    /// A claim that waits for its manifest waits in vain where its topic was made again.
+    fn judge_unfinished(&mut self) {
+        for (chain, key, missing) in std::mem::take(&mut self.waiting) {
+            if missing > 0 && self.inherited.contains(&chain) {
+                let what = format!(
+                    "its topic was made again before {missing} of the rows it announces were written"
+                );
+                self.report.fault(Fault::new(key, what));
+            }
+        }
+    }
+
+    /// Reads every image that a row names, and compares it with its name.
+    async fn read_images(&mut self) -> Result<(), Failure> {
+        let mut after: Option<String> = None;
+        loop {
+            let page = self.store.list(IMAGES, after.as_deref(), PAGE).await?;
+            let more = page.len() == PAGE;
+            after = page.last().map(|o| o.key.clone());
+            let named = page.into_iter().map(|o| o.key).filter(|key| self.images.contains(&hash(key)));
+            let store = &self.store;
+            let get = |key: String| async move { store.get(&key).await.map(|body| (key, body)) };
+            let mut bodies = stream::iter(named.collect::<Vec<_>>()).map(get).buffer_unordered(FETCHES);
+            while let Some((key, body)) = bodies.try_next().await? {
+                let digest = hex(&Sha256::digest(body.unwrap_or_default()));
+                if name_of(&key).split('.').next() != Some(&digest) {
+                    let what = format!("its bytes have the digest {digest}, and its name says otherwise");
+                    self.report.table_fault("camera_data", Fault::new(&key, what));
+                }
+            }
+            if !more {
+                return Ok(());
+            }
+        }
     }
 
     /// Reads the files of a chain's manifests, as many manifests at a time as there are cores.
@@ -243,6 +290,7 @@ impl Lake<'_> {
         for gap in &contents.gaps {
             self.account.gap(gap);
         }
+        self.account.health(contents.health);
         for ((vehicle, boot, stream), next) in contents.reported {
             self.account.reported(&(vehicle, boot), &stream, next);
         }
@@ -260,7 +308,11 @@ impl Lake<'_> {
     }
 
     /// Files of the newest claim of a chain, which has no manifest yet: they count, as readers see them.
-    async fn unfinished(&mut self, claim: &Claim) -> Result<(), Failure> {
+    async fn unfinished(&mut self, chain: &ChainId, claim: &Claim) -> Result<(), Failure> {
+        let absent = claim.files.iter().filter(|f| !self.listing.files.contains_key(&f.key));
+        let missing = absent.map(|f| f.rows).fold(0, u64::saturating_add);
+        let key = ledger::beside("claims", &claim.place) + ".json";
+        self.waiting.push((chain.clone(), key, missing));
         for file in &claim.files {
             let Some((size, named)) = self.listing.files.get_mut(&file.key) else { continue };
             *named = true;
@@ -285,7 +337,8 @@ impl Lake<'_> {
             let table = table_of(&key).to_owned();
             let what = "it is foreign: no claim and no manifest names it";
             self.report.table_fault(&table, Fault::new(&key, what));
-            if key.ends_with(".parquet")
+            if may_be_read(&key)
+                && !table.starts_with(['_', '.'])
                 && let Ok(contents) = self.contents(&table, &key).await?
             {
                 self.enter(&table, &key, size, contents);
@@ -301,6 +354,14 @@ impl Lake<'_> {
     }
 }
 
+/// Whose rows a record holds, where it is a frame that this program can read.
+fn readings_of(value: &[u8]) -> Option<(Boot, String, Range<u64>)> {
+    let header = frame::check(value).ok()?;
+    let end = header.first_seq.checked_add(u64::from(header.count))?;
+    let boot = (header.vehicle.as_str().into(), header.boot.0);
+    Some((boot, header.stream.name().to_owned(), header.first_seq..end))
+}
+
 fn table_of(key: &str) -> &str {
     key.split('/').next().unwrap_or(key)
 }
@@ -310,8 +371,11 @@ async fn fetch(store: Arc<dyn Store>, key: String, manifest: Manifest) -> Result
     let mut fetched = Fetched { key, manifest, contents: Vec::new(), faults: Vec::new() };
     for (i, file) in fetched.manifest.files.iter().enumerate() {
         let mut fault = |what: String| fetched.faults.push((file.table.clone(), Fault::new(&file.key, what)));
-        if !file.key.starts_with(&format!("{}/dt={}/", file.table, file.dt)) {
-            fault(format!("its key is not one of table {} and day {}", file.table, file.dt));
+        // What is not the claim's own file is not read: a key could lead anywhere.
+        let key = ledger::file_key(&fetched.manifest.place, &file.table, &file.dt);
+        if file.key != key || !ledger::is_table_and_date(&file.table, &file.dt) {
+            fault(format!("its key is not one of table {}, day {} and this claim", file.table, file.dt));
+            continue;
         }
         let Some(body) = store.get(&file.key).await? else {
             fault("it is missing".into());

@@ -31,6 +31,30 @@ pub(crate) fn parse_key(key: &str) -> Option<(ChainId, u64)> {
     numbers.then_some((chain, first))
 }
 
+/// The key of a table's file that a claim makes.
+pub(crate) fn file_key(place: &Place, table: &str, dt: &str) -> String {
+    let Place { topic, topic_id, partition, first, last, .. } = place;
+    let id = topic_id.get(..16).unwrap_or(topic_id);
+    format!("{table}/dt={dt}/{topic}-{partition}-{id}-{first:019}-{last:019}.parquet")
+}
+
+/// Whether a table and a date are such as can be in a key.
+pub(crate) fn is_table_and_date(table: &str, dt: &str) -> bool {
+    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+    let of_date = |(i, b): (usize, u8)| if matches!(i, 4 | 7) { b == b'-' } else { b.is_ascii_digit() };
+    table.starts_with(|c: char| c.is_ascii_lowercase())
+        && table.bytes().all(plain)
+        && dt.len() == 10
+        && dt.bytes().enumerate().all(of_date)
+}
+
+/// What the key of another object of a claim begins with: its state's, or its unread records'.
+pub(crate) fn beside(kind: &str, place: &Place) -> String {
+    let Place { topic, topic_id, partition, first, .. } = place;
+    let inverted = (i64::MAX as u64).saturating_sub(*first);
+    format!("_milepost/{kind}/{topic}/{topic_id}/{partition:05}/{inverted:019}")
+}
+
 /// What a claim and its manifest both say.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Place {
@@ -50,6 +74,14 @@ pub(crate) struct Claim {
     #[serde(flatten)]
     pub place: Place,
     pub files: Vec<ClaimedFile>,
+    #[serde(default)]
+    pub inherits: Vec<Former>,
+}
+
+/// A chain whose rows count as written in the one that begins with this claim.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+pub(crate) struct Former {
+    pub topic_id: String,
 }
 
 /// A file that a claim announces.
@@ -213,15 +245,15 @@ pub(crate) fn lost(m: &Manifest) -> u64 {
     m.lost.iter().fold(0u64, |n, (a, b)| n.saturating_add(b.saturating_sub(*a).saturating_add(1)))
 }
 
-/// How many records an object of unread records holds; `None` where it does not end where one ends.
-pub(crate) fn count_unread(mut body: &[u8]) -> Option<u64> {
-    let mut records = 0;
+/// The values in an object of unread records; `None` where it does not end where one ends.
+pub(crate) fn unread_values(mut body: &[u8]) -> Option<Vec<&[u8]>> {
+    let mut values = Vec::new();
     while !body.is_empty() {
         let length = u32::from_le_bytes(body.get(16..20)?.try_into().ok()?) as usize;
-        body = body.get(20usize.checked_add(length)?..)?;
-        records += 1;
+        values.push(body.get(20..20usize.checked_add(length)?)?);
+        body = &body[20 + length..];
     }
-    Some(records)
+    Some(values)
 }
 
 #[cfg(test)]

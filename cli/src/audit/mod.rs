@@ -7,16 +7,17 @@
 //! module fetches.
 
 mod account;
+mod balance;
 pub(crate) mod intervals;
 mod ledger;
 mod lake;
-
+mod listing;
 mod report;
 #[cfg(test)]
 mod samples;
 mod table;
 
-pub use report::{Fault, Ledger, Report, Table, Verdict};
+pub use report::{Fault, Health, Ledger, Report, Table, Verdict};
 
 use crate::{Failure, Outcome};
 use account::{Account, Discrepancy, What};
@@ -34,17 +35,20 @@ pub struct Options {
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
+    /// Read every image too, and compare it with the digest in its name
+    #[arg(long)]
+    images: bool,
 }
 
 /// Runs the command.
 pub fn run(options: &Options) -> Result<Outcome, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let report = runtime.block_on(async {
-        if !options.lake.starts_with("s3://") && !Path::new(&options.lake).is_dir() {
-            return Err(format!("There is no folder {}", options.lake).into());
+        if !options.lake.starts_with("s3://") {
+            is_no_folder_above(Path::new(&options.lake))?;
         }
         let store = store::open(&options.lake, &S3Settings::default()).await?;
-        audit(store, &[]).await
+        audit_with(store, &[], options.images).await
     })?;
     if report.tables.is_empty() && report.ledger == Ledger::default() {
         return Err(format!("{} holds no lake: neither tables nor a ledger", options.lake).into());
@@ -57,6 +61,25 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
         Verdict::Ok => Outcome::Good,
         Verdict::Bad => Outcome::Bad,
     })
+}
+
+/// Refuses what is no folder, and a folder that holds a lake rather than being one.
+fn is_no_folder_above(path: &Path) -> Result<(), Failure> {
+    let is_lake = |path: &Path| path.join("_milepost").is_dir();
+    if !path.is_dir() {
+        return Err(format!("There is no folder {}", path.display()).into());
+    }
+    if is_lake(path) {
+        return Ok(());
+    }
+    let below = std::fs::read_dir(path)?.filter_map(|entry| Some(entry.ok()?.path()));
+    match below.filter(|p| is_lake(p)).min() {
+        Some(lake) => {
+            let what = format!("{} is no lake, but holds one: audit {}", path.display(), lake.display());
+            Err(what.into())
+        }
+        None => Ok(()),
+    }
 }
 
 /// What somebody outside of the lake knows of it: that a vehicle has numbered a stream's readings up
@@ -76,13 +99,22 @@ pub struct Promise {
 /// Audits a lake, and whether it holds what was promised. The error is the store's: what is wrong with
 /// the lake is in the report.
 pub async fn audit(store: Arc<dyn Store>, promises: &[Promise]) -> Result<Report, Failure> {
+    audit_with(store, promises, false).await
+}
+
+/// As [`audit`]; where `images` says so every image is read, and compared with the digest in its name.
+pub async fn audit_with(
+    store: Arc<dyn Store>,
+    promises: &[Promise],
+    images: bool,
+) -> Result<Report, Failure> {
     let mut report = Report::default();
     let mut account = Account::default();
     for promise in promises {
         let boot = (promise.vehicle.as_str().into(), promise.boot);
         account.reported(&boot, &promise.stream, promise.next);
     }
-    lake::read(store, &mut report, &mut account).await?;
+    lake::read(store, &mut report, &mut account, images).await?;
     let (balances, wrong) = account.balance();
     for (stream, balance) in balances {
         let table = report.tables.entry(stream).or_default();
@@ -92,7 +124,9 @@ pub async fn audit(store: Arc<dyn Store>, promises: &[Promise]) -> Result<Report
         table.gaps_declared = balance.gaps_declared;
         table.gaps_undeclared = balance.gaps_undeclared;
     }
-    for discrepancy in wrong {
+    let (reported, unbalanced) = account.judge_reports();
+    report.health = Health { boots: reported.boots, judged: reported.judged, wrong: unbalanced.len() as u64 };
+    for discrepancy in wrong.into_iter().chain(unbalanced) {
         let stream = discrepancy.stream.clone();
         report.table_fault(&stream, in_words(discrepancy));
     }
@@ -109,6 +143,10 @@ fn in_words(d: Discrepancy) -> Fault {
             r.end - 1
         ),
         What::Duplicates(n) => format!("{n} rows repeat the seq of another row"),
+        What::Gap(r, n) => {
+            format!("a gap row says that {n} readings are lost, from seq {} to {}", r.start, r.end - 1)
+        }
+        What::Report(what) => format!("its last report does not add up: {what}"),
     };
     Fault::new(at, what)
 }

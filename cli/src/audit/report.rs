@@ -86,10 +86,24 @@ pub struct Ledger {
     pub lost_offsets: u64,
     /// Readings that arrived again and were dropped.
     pub duplicates_dropped: u64,
-    /// Records that were kept as they came, because the sink could not read them.
+    /// Records that were kept as they came, because the sink could not read them, and are in no table.
     pub unread: u64,
+    /// Records that were kept as they came, and whose readings are in the tables by now.
+    pub redriven: u64,
     /// Different images that rows name.
     pub images: u64,
+}
+
+/// What the vehicles' own reports say.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Health {
+    /// Boots that reported.
+    pub boots: u64,
+    /// Boots whose last report is here whole, so that it could be judged whether what was delivered was
+    /// numbered, taken out or set aside.
+    pub judged: u64,
+    /// Of these, the boots where it was not.
+    pub wrong: u64,
 }
 
 /// The whole report.
@@ -99,6 +113,8 @@ pub struct Report {
     pub tables: BTreeMap<String, Table>,
     /// The ledger's totals.
     pub ledger: Ledger,
+    /// What the vehicles' own reports say.
+    pub health: Health,
     /// What is wrong, up to 100 of them.
     pub faults: Vec<Fault>,
     /// How many faults there are.
@@ -152,15 +168,25 @@ impl fmt::Display for Report {
         writeln!(
             f,
             "ledger: {} claims of {} partitions ({} unfinished), {} Kafka records, {} readings that arrived again \
-             dropped, {} records unread, {} offsets lost, {} images",
+             dropped, {} records unread, {} driven through again, {} offsets lost, {} images",
             l.claims,
             l.chains,
             l.unfinished,
             l.records,
             l.duplicates_dropped,
             l.unread,
+            l.redriven,
             l.lost_offsets,
             l.images
+        )?;
+        let h = &self.health;
+        writeln!(
+            f,
+            "health: {} boots reported; of {} the last report is whole, and in {} of these what was delivered is \
+             numbered, taken out or set aside",
+            h.boots,
+            h.judged,
+            h.judged - h.wrong
         )?;
         for fault in &self.faults {
             writeln!(f, "fault: {fault}")?;

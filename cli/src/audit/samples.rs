@@ -22,12 +22,21 @@ pub(crate) fn camera(rows: &[Rows], image: &str) -> Bytes {
     file(columns)
 }
 
-/// A file of `agent_health`: the row of number 0 says of each stream its next number.
+/// A file of `agent_health`: each row says of a stream its next number.
 pub(crate) fn health(vehicle: &str, boot: u64, streams: &[(&str, u64)]) -> Bytes {
-    let mut columns = common(&[(vehicle, boot, 0..streams.len() as u64)]);
-    columns.push(("component", Arc::new(StringArray::from(vec!["stream"; streams.len()]))));
-    columns.push(("name", Arc::new(StringArray::from(streams.iter().map(|s| s.0).collect::<Vec<_>>()))));
-    columns.push(("emitted", Arc::new(Int64Array::from_iter_values(streams.iter().map(|s| s.1 as i64)))));
+    let rows: Vec<_> = streams.iter().map(|(name, next)| ("stream", *name, [0, *next, 0, 0])).collect();
+    report(vehicle, boot, &rows)
+}
+
+/// A file of `agent_health`: component, name; received, emitted, taken out, poison.
+pub(crate) fn report(vehicle: &str, boot: u64, rows: &[(&str, &str, [u64; 4])]) -> Bytes {
+    let mut columns = common(&[(vehicle, boot, 0..rows.len() as u64)]);
+    columns.push(("component", Arc::new(StringArray::from(rows.iter().map(|r| r.0).collect::<Vec<_>>()))));
+    columns.push(("name", Arc::new(StringArray::from(rows.iter().map(|r| r.1).collect::<Vec<_>>()))));
+    for (i, name) in ["received", "emitted", "taken_out", "poison"].into_iter().enumerate() {
+        let counts = rows.iter().map(|r| r.2[i] as i64);
+        columns.push((name, Arc::new(Int64Array::from_iter_values(counts))));
+    }
     file(columns)
 }
 

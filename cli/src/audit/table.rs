@@ -5,6 +5,7 @@
 //! comparisons; rows with consecutive numbers leave as one run.
 
 use super::account::GapRow;
+use super::balance::{HealthRow, Reports};
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
 use arrow_array::{Array, DictionaryArray, RecordBatch, StringArray};
@@ -35,6 +36,8 @@ pub(crate) struct Contents {
     pub gaps: Vec<GapRow>,
     /// Of a file of `agent_health`: vehicle, boot, stream, its next number. Only the largest of each.
     pub reported: HashMap<(Arc<str>, u64, String), u64>,
+    /// Of a file of `agent_health`: the last report of each boot in it.
+    pub health: Reports,
     /// Of a file of `camera_data`.
     pub images: Vec<String>,
 }
@@ -45,7 +48,17 @@ fn wanted(table: &str) -> &'static [&'static str] {
         "gap_data" => {
             &["vehicle_id", "boot_id", "seq", "stream", "gap_boot_id", "first_seq", "last_seq", "count"]
         }
-        "agent_health" => &["vehicle_id", "boot_id", "seq", "component", "name", "emitted"],
+        "agent_health" => &[
+            "vehicle_id",
+            "boot_id",
+            "seq",
+            "component",
+            "name",
+            "received",
+            "emitted",
+            "taken_out",
+            "poison",
+        ],
         "camera_data" => &["vehicle_id", "boot_id", "seq", "image"],
         _ => &["vehicle_id", "boot_id", "seq"],
     }
@@ -85,7 +98,7 @@ fn read_checked(table: &str, file: Bytes) -> Result<Contents, String> {
         runs(&batch, &ids, &mut contents.runs)?;
         match table {
             "gap_data" => gaps(&batch, &ids, &mut contents.gaps)?,
-            "agent_health" => reports(&batch, &ids, &mut contents.reported)?,
+            "agent_health" => reports(&batch, &ids, &mut contents)?,
             "camera_data" => {
                 contents.images.extend(strings(&batch, "image")?.iter().flatten().map(str::to_owned))
             }
@@ -210,20 +223,31 @@ fn gaps(batch: &RecordBatch, ids: &Ids, out: &mut Vec<GapRow>) -> Result<(), Str
     Ok(())
 }
 
-fn reports(
-    batch: &RecordBatch,
-    ids: &Ids,
-    out: &mut HashMap<(Arc<str>, u64, String), u64>,
-) -> Result<(), String> {
+fn reports(batch: &RecordBatch, ids: &Ids, contents: &mut Contents) -> Result<(), String> {
     let (component, name) = (strings(batch, "component")?, strings(batch, "name")?);
-    let emitted = ints(batch, "emitted")?;
+    let seq = ints(batch, "seq")?;
+    let [received, emitted, taken_out, poison] =
+        ["received", "emitted", "taken_out", "poison"].map(|name| ints(batch, name));
+    let (received, emitted, taken_out, poison) = (received?, emitted?, taken_out?, poison?);
     for row in 0..batch.num_rows() {
-        if component.value(row) == "stream" && emitted.is_valid(row) {
-            let next = u64::try_from(emitted.value(row)).unwrap_or(0);
-            let key = (ids.vehicle(row), ids.boot(row), name.value(row).to_owned());
-            let largest = out.entry(key).or_default();
-            *largest = next.max(*largest);
+        let count = |column: &arrow_array::Int64Array| match column.is_valid(row) {
+            true => u64::try_from(column.value(row)).unwrap_or(0),
+            false => 0,
+        };
+        let health = HealthRow {
+            component: component.value(row).to_owned(),
+            name: name.value(row).to_owned(),
+            received: count(received),
+            emitted: count(emitted),
+            taken_out: count(taken_out),
+            poison: count(poison),
+        };
+        if health.component == "stream" && emitted.is_valid(row) {
+            let key = (ids.vehicle(row), ids.boot(row), health.name.clone());
+            let largest = contents.reported.entry(key).or_default();
+            *largest = health.emitted.max(*largest);
         }
+        contents.health.add(&(ids.vehicle(row), ids.boot(row)), count(seq), health);
     }
     Ok(())
 }

@@ -10,7 +10,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 const TOPIC_ID: &str = "0123456789abcdef0123456789abcdef";
-const IMAGE: &str = "_images/ab/abcd.jpg";
+const IMAGE: &[u8] = b"\xff\xd8";
+
+/// The key of the image.
+fn image() -> String {
+    let digest = hex(&Sha256::digest(IMAGE));
+    format!("_images/{}/{digest}.jpg", &digest[..2])
+}
 
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|b| format!("{b:02x}")).collect()
@@ -44,9 +50,9 @@ impl Lake {
                 rows,
             });
         }
-        let camera = samples::camera(&[("a", 1, 0..2)], &format!("s3://bucket/lake/{IMAGE}"));
+        let camera = samples::camera(&[("a", 1, 0..2)], &format!("s3://bucket/lake/{}", image()));
         lake.claim(&Claimed { topic: "camera_data", number: 0, file: camera, rows: &[("a", 1, 0..2)] });
-        lake.write(IMAGE, b"\xff\xd8");
+        lake.write(&image(), IMAGE);
         let health = samples::health("a", 1, &[("gps_data", 130), ("camera_data", 2)]);
         lake.claim(&Claimed { topic: "agent_health", number: 0, file: health, rows: &[("a", 1, 0..2)] });
         let gap = samples::gap("b", 9, "gps_data", 60, Some(69), 10);
@@ -170,7 +176,7 @@ fn a_foreign_file_is_found_whatever_it_holds() {
 #[test]
 fn what_readers_pass_over_is_no_fault() {
     let lake = Lake::whole();
-    for name in ["gps_data/_SUCCESS", "gps_data/dt=2026-01-01/.crc", "_spark_metadata/0"] {
+    for name in ["gps_data/_SUCCESS", "gps_data/dt=2026-01-01/.crc", "_spark_metadata/0", "notes.txt"] {
         lake.write(name, b"");
     }
     assert_eq!(lake.audit().verdict, Verdict::Ok);
@@ -239,25 +245,158 @@ fn two_claims_of_the_same_file_are_found() {
 
 #[test]
 fn a_missing_image_is_found() {
-    finds("which is missing", |lake| fs::remove_file(lake.path(IMAGE)).unwrap());
+    finds("which is missing", |lake| fs::remove_file(lake.path(&image())).unwrap());
+}
+
+/// Makes the third claim of `gps_data` one that kept `frame` as it came.
+fn keep_unread(lake: &Lake, frame: &[u8]) {
+    let key = format!("_milepost/unread/gps_data/{TOPIC_ID}/00003/{}.frames", i64::MAX - 20);
+    lake.write(&key, &[&[0; 16][..], &(frame.len() as u32).to_le_bytes(), frame].concat());
+    lake.edit(&ledger_key("manifests", "gps_data", 2), |m| {
+        m["frames"] = json!(9);
+        m["unread"] = json!({"key": key, "records": 1, "bytes": frame.len(), "reasons": {"version 2": 1}});
+    });
 }
 
 #[test]
 fn unread_records_are_a_fault_with_their_reason() {
-    finds("10 version 2", |lake| {
+    finds("1 Kafka records are not in the tables (1 version 2)", |lake| keep_unread(lake, &[2, 0, 0]));
+    let missing = "it is missing, or not what its manifest says";
+    finds(missing, |lake| {
+        keep_unread(lake, &[2, 0, 0]);
+        lake.edit(&ledger_key("manifests", "gps_data", 2), |m| m["unread"]["key"] = json!("../outside"));
+    });
+}
+
+#[test]
+fn an_unread_record_whose_readings_have_rows_by_now_is_no_fault() {
+    let lake = Lake::whole();
+    keep_unread(&lake, &frame_of("a", 1, 60..70));
+    let report = lake.audit();
+    assert_eq!(
+        (report.verdict, report.ledger.redriven, report.ledger.unread),
+        (Verdict::Ok, 1, 0),
+        "{report}"
+    );
+    let report = finds("not in the tables", |lake| keep_unread(lake, &frame_of("a", 1, 125..135)));
+    assert_eq!((report.ledger.redriven, report.ledger.unread), (0, 1));
+}
+
+fn frame_of(vehicle: &str, boot: u64, seqs: std::ops::Range<u64>) -> Vec<u8> {
+    use milepost_wire::{Batch, BootId, Clock, Reading, Stream, VehicleId, frame, reading::Gps};
+    let (vehicle, columns) = (VehicleId::new(vehicle).unwrap(), Stream::Gps.columns().unwrap());
+    let mut batch = Batch::new(vehicle, BootId(boot), Stream::Gps, columns, seqs.start, Vec::new());
+    for seq in seqs {
+        let (altitude_cm, speed_mm_s, heading_cdeg, satellites, hdop_e2) = Default::default();
+        let gps =
+            Gps { lat_e7: 1, lon_e7: 1, altitude_cm, speed_mm_s, heading_cdeg, fix: 1, satellites, hdop_e2 };
+        batch.push(&Reading { ts: seq as i64, clock: Clock::Gps, body: gps.into() }).unwrap();
+    }
+    frame::encode(&batch).unwrap()
+}
+
+#[test]
+fn a_damaged_state_is_found() {
+    let key = format!("_milepost/state/gps_data/{TOPIC_ID}/00003/{}-0123456789abcdef.json", i64::MAX - 20);
+    finds("not what its key's digest says", |lake| {
+        lake.write(&key, b"{}");
+        lake.edit(&ledger_key("manifests", "gps_data", 2), |m| m["state"] = json!(key));
+    });
+    finds("is not one of its claim", |lake| {
+        lake.edit(&ledger_key("manifests", "gps_data", 2), |m| m["state"] = json!("../../etc/passwd"));
+    });
+}
+
+#[test]
+fn a_last_report_that_does_not_add_up_is_found() {
+    let report = |delivered| {
+        let rows = [
+            ("agent", "0.1.0", [delivered, 132, 0, 0]),
+            ("source", "gps", [delivered, 0, 0, 0]),
+            ("transform", "thin", [delivered, 132, 18, 0]),
+            ("stream", "gps_data", [0, 130, 0, 0]),
+            ("stream", "camera_data", [0, 2, 0, 0]),
+        ];
+        let file = samples::report("a", 1, &rows);
+        move |lake: &Lake| {
+            lake.claim(&Claimed { topic: "agent_health", number: 0, file, rows: &[("a", 1, 0..5)] });
+        }
+    };
+    let lake = Lake::whole();
+    report(150)(&lake);
+    let good = lake.audit();
+    assert_eq!(good.verdict, Verdict::Ok, "{good}");
+    assert_eq!(good.health, Health { boots: 1, judged: 1, wrong: 0 });
+    finds("more readings than it passed on", report(151));
+}
+
+#[test]
+fn a_claim_of_a_topic_that_was_made_again_must_be_whole() {
+    let unfinished = |lake: &Lake| {
+        fs::remove_file(lake.path(&ledger_key("manifests", "gps_data", 2))).unwrap();
+        fs::remove_file(lake.path(&lake.file(2))).unwrap();
+    };
+    finds("made again before 20 of the rows it announces", |lake| {
+        unfinished(lake);
+        let key = ledger_key("claims", "gps_data", 0).replace(TOPIC_ID, &"f".repeat(32));
+        let claim = json!({
+            "format": 1, "topic": "gps_data", "topic_id": "f".repeat(32), "partition": 3, "number": 0,
+            "first": 0, "last": 9, "previous": null, "files": [],
+            "inherits": [{"topic_id": TOPIC_ID, "first": 10}],
+        });
+        lake.write(&key, claim.to_string().as_bytes());
+    });
+}
+
+#[test]
+fn offsets_that_kafka_deleted_unread_are_a_fault() {
+    finds("Kafka had deleted 4 records", |lake| {
         lake.edit(&ledger_key("manifests", "gps_data", 2), |m| {
-            m["unread"] = json!({"key": "_milepost/unread/x.frames", "records": 10, "bytes": 0, "reasons": {"version 2": 10}});
+            m["lost"] = json!([[20, 23]]);
+            m["records"] = json!(6);
+            m["frames"] = json!(6);
         });
     });
 }
 
 #[test]
-fn a_damaged_state_is_found() {
-    let key = "_milepost/state/gps_data/x/00003/0-0123456789abcdef.json";
-    finds("not what its key's digest says", |lake| {
-        lake.write(key, b"{}");
-        lake.edit(&ledger_key("manifests", "gps_data", 2), |m| m["state"] = json!(key));
-    });
+fn a_parquet_file_that_some_readers_pass_over_is_foreign_all_the_same() {
+    for name in ["_x.parquet", ".x.parquet", "_tmp/x.parquet", "X.PARQUET"] {
+        let key = format!("gps_data/dt=2026-01-01/{name}");
+        let report = finds(&format!("{key}: it is foreign"), |lake| {
+            let body = fs::read(lake.path(&lake.file(1))).unwrap();
+            lake.write(&key, &body);
+        });
+        assert_eq!(report.duplicates(), 60, "{name}");
+    }
+    finds("_other/x.parquet: it is foreign", |lake| lake.write("_other/x.parquet", b"PAR1"));
+    finds("x.parquet: it is foreign", |lake| lake.write("x.parquet", b"PAR1"));
+}
+
+#[test]
+fn a_file_whose_key_is_not_its_claims_is_not_followed() {
+    for key in ["../outside.parquet", "gps_data/dt=2026-01-01/other.parquet", "_milepost/x.parquet"] {
+        finds(&format!("{key}: its key is not one of table gps_data"), |lake| {
+            for kind in ["claims", "manifests"] {
+                lake.edit(&ledger_key(kind, "gps_data", 1), |m| m["files"][0]["key"] = json!(key));
+            }
+        });
+    }
+}
+
+#[test]
+fn an_image_with_other_bytes_is_found_when_images_are_read() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let audit = |lake: &Lake| {
+        let store = Arc::new(Folder::open(lake.0.path()).unwrap());
+        runtime.block_on(audit_with(store, &[], true)).unwrap()
+    };
+    let lake = Lake::whole();
+    assert_eq!(audit(&lake).verdict, Verdict::Ok, "{}", audit(&lake));
+    lake.write(&image(), b"\xff\xd9");
+    let report = audit(&lake);
+    assert_eq!(report.verdict, Verdict::Bad);
+    assert!(report.to_string().contains(&format!("{}: its bytes have the digest", image())), "{report}");
 }
 
 #[test]
@@ -282,10 +421,19 @@ fn a_report_is_the_same_for_people_and_machines() {
 #[test]
 fn the_command_refuses_what_is_no_lake_and_makes_no_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let options = |path: &Path| Options { lake: path.display().to_string(), json: true };
+    let options = |path: &Path| Options { lake: path.display().to_string(), json: true, images: false };
     assert!(run(&options(&folder.path().join("absent"))).is_err());
     assert!(!folder.path().join("absent").exists());
     assert!(run(&options(folder.path())).is_err());
+}
+
+#[test]
+fn the_folder_above_a_lake_is_told_from_a_lake() {
+    let above = tempfile::tempdir().unwrap();
+    fs::rename(Lake::whole().0.keep(), above.path().join("lake")).unwrap();
+    let options = Options { lake: above.path().display().to_string(), json: true, images: false };
+    let error = run(&options).unwrap_err().to_string();
+    assert!(error.ends_with(&format!("audit {}", above.path().join("lake").display())), "{error}");
 }
 
 #[test]

@@ -37,7 +37,8 @@ impl Folder {
     }
 
     fn path(&self, key: &str) -> Result<PathBuf, StoreError> {
-        let fine = key.split('/').all(|part| !part.is_empty() && !part.starts_with('.'))
+        let fine = key.split('/').all(|part| !matches!(part, "" | "." | ".."))
+            && key.split('/').next() != Some(TEMPORARY)
             && !key.contains(['\\', '\0'])
             && key.len() <= 1024;
         match fine {
@@ -45,7 +46,7 @@ impl Folder {
             false => Err(StoreError::Refused {
                 key: key.into(),
                 what: "the key",
-                why: "a key's parts are not empty and do not begin with a dot".into(),
+                why: "a key's parts are names, and the first is not the store's own".into(),
             }),
         }
     }
@@ -161,7 +162,7 @@ fn walk(
     } {
         let entry = entry?;
         let Ok(name) = entry.file_name().into_string() else { continue };
-        if name.starts_with('.') {
+        if base.is_empty() && name == TEMPORARY {
             continue;
         }
         let is_folder = entry.file_type()?.is_dir();

@@ -33,7 +33,7 @@ fn chain() -> (Claims, Manifests) {
         };
         claims.push((
             format!("claim {n}"),
-            Claim { place: place.clone(), files: vec![ClaimedFile { key, rows: 600 }] },
+            Claim { place: place.clone(), files: vec![ClaimedFile { key, rows: 600 }], inherits: Vec::new() },
         ));
         let manifest = Manifest {
             place,
@@ -153,8 +153,34 @@ fn keys_name_their_chain_and_offset() {
 fn unread_records_are_counted_to_the_last_byte() {
     let record = |n: usize| [&[0; 16][..], &(n as u32).to_le_bytes(), &vec![7; n]].concat();
     let body = [record(0), record(300), record(5)].concat();
-    assert_eq!(count_unread(&body), Some(3));
-    assert_eq!(count_unread(&body[..body.len() - 1]), None);
-    assert_eq!(count_unread(b"short"), None);
-    assert_eq!(count_unread(b""), Some(0));
+    assert_eq!(
+        unread_values(&body).map(|v| v.iter().map(|v| v.len()).collect::<Vec<_>>()),
+        Some(vec![0, 300, 5])
+    );
+    assert_eq!(unread_values(&body[..body.len() - 1]), None);
+    assert_eq!(unread_values(b"short"), None);
+    assert_eq!(unread_values(b"").map(|v| v.len()), Some(0));
+}
+
+#[test]
+fn the_keys_of_a_claims_objects_follow_from_it() {
+    let place = place(2, 20, 29, Some(10));
+    assert_eq!(
+        file_key(&place, "harsh_event", "2026-01-01"),
+        "harsh_event/dt=2026-01-01/gps_data-3-0123456789abcdef-0000000000000000020-0000000000000000029.parquet"
+    );
+    assert_eq!(
+        beside("unread", &place),
+        format!("_milepost/unread/gps_data/{}/00003/{}", place.topic_id, i64::MAX - 20)
+    );
+    assert!(is_table_and_date("gps_data", "2026-01-01"));
+    for (table, dt) in [
+        ("..", "2026-01-01"),
+        ("", "2026-01-01"),
+        ("a/b", "2026-01-01"),
+        ("a", "../../../x"),
+        ("a", "2026-1-1"),
+    ] {
+        assert!(!is_table_and_date(table, dt), "{table} {dt}");
+    }
 }
