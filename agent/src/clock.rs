@@ -21,6 +21,24 @@ pub trait Clock: Send + Sync {
     fn trust(&self) -> Trust;
 }
 
+/// What the clocks say at one moment, for those who read none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Now {
+    /// Since some moment before the agent's start; never goes back. All ages and deadlines are of it.
+    pub mono: Duration,
+    /// The host's date, µs since 1970 UTC.
+    pub wall_us: i64,
+    /// How far `wall_us` can be trusted.
+    pub trust: Trust,
+}
+
+impl Now {
+    /// Reads a clock.
+    pub fn of(clock: &dyn Clock) -> Self {
+        Self { mono: clock.mono(), wall_us: clock.wall_us(), trust: clock.trust() }
+    }
+}
+
 /// The host's clocks.
 pub struct SystemClock {
     start: Instant,

@@ -268,13 +268,8 @@ impl Pipeline {
     }
 
     fn now(&self) -> Now {
-        now(&*self.clock)
+        Now::of(&*self.clock)
     }
-}
-
-/// The time as the outbox takes it.
-pub fn now(clock: &dyn Clock) -> Now {
-    Now { mono: clock.mono(), wall_us: clock.wall_us(), trust: clock.trust() }
 }
 
 /// Takes what comes out of the chain to the outbox, and counts it.

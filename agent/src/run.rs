@@ -3,7 +3,7 @@
 //! Many agents may run in one process; they share nothing but the engine, if they are given one.
 //! Signals and exit codes are the binary's.
 
-use crate::clock::{self, Clock, Entropy, SystemClock};
+use crate::clock::{self, Clock, Entropy, Now, SystemClock};
 use crate::config::{Config, ConfigError, TransformConfig};
 use crate::health::{Figures, TransformFigures};
 use crate::kernel;
@@ -137,7 +137,7 @@ impl Agent {
         own: Vec<Named>,
     ) -> Result<AgentHandle, StartError> {
         let clock = seams.clock.clone();
-        let now = pipeline::now(&*clock);
+        let now = Now::of(&*clock);
         let boot = BootId((seams.entropy)());
         let address = config.address()?;
         let data_dir = |why| StartError::DataDir { path: config.data_dir.clone(), why };

@@ -45,6 +45,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+/// The outbox reads no clock: it is told what time it is.
+pub use crate::clock::Now;
 pub use disk::{Disk, RealDisk};
 pub use gap::{Gap, Reason};
 pub use lane::{Lane, RecordId};
@@ -52,20 +54,9 @@ pub use reader::SpoolReader;
 pub use settings::Settings;
 pub use writer::Outbox;
 
-use milepost_wire::{Clock, Stream};
+use milepost_wire::Stream;
 use std::io;
 use std::time::Duration;
-
-/// What time it is: the outbox reads no clock.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Now {
-    /// Since some moment before the agent's start; never goes back. All ages and deadlines are of it.
-    pub mono: Duration,
-    /// µs since 1970 UTC: only for the `ts` of the gap rows that the outbox writes itself.
-    pub wall_us: i64,
-    /// Where `wall_us` comes from.
-    pub trust: Clock,
-}
 
 /// Why a reading was not taken. It has no number and can be offered again.
 #[derive(Debug, thiserror::Error)]

@@ -77,7 +77,7 @@ impl Rig {
         limits: QueueLimits,
     ) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let now = now(&*clock);
+        let now = Now::of(&*clock);
         let disk = disk(dir.path().join("spool"));
         let vehicle = VehicleId::new("v").unwrap();
         let (outbox, spool) = Outbox::open(disk, settings, vehicle, BootId(1), now).unwrap();

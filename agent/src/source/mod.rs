@@ -28,6 +28,7 @@ pub use outlet::{Deliveries, Delivery, Intake, Next, Outlet, Overrun, SourceCoun
 pub use supervise::{Backoff, supervise};
 
 use crate::clock::Clock;
+use crate::units::Span;
 use serde::Deserialize;
 use std::future::Future;
 use std::pin::Pin;
@@ -43,6 +44,10 @@ pub trait Source: Send {
     /// at the end of a file (`Ok`), or something went wrong. After an error it may be run again and
     /// goes on where it can: what was delivered is not delivered twice.
     fn run<'a>(&'a mut self, outlet: &'a Outlet, stop: &'a CancellationToken) -> Run<'a>;
+
+    /// The run was dropped because the agent stops: hands over what the source has read and was still
+    /// keeping, such as the epoch that had not ended.
+    fn leave(&mut self, _outlet: &Outlet) {}
 }
 
 /// Why a source stopped.
@@ -106,19 +111,50 @@ impl Settings {
         match self {
             Self::Simulate(settings) => simulate::build(settings, context),
             Self::Replay(settings) => Ok(replay::build(settings, context)),
-            Self::Nmea(settings) => Ok(nmea::build(settings, context)),
-            Self::Gpsd(settings) => Ok(gpsd::build(settings, context)),
+            Self::Nmea(settings) => {
+                above_zero("pause", settings.pause)?;
+                Ok(nmea::build(settings, context))
+            }
+            Self::Gpsd(settings) => {
+                above_zero("pause", settings.pause)?;
+                Ok(gpsd::build(settings, context))
+            }
             Self::Link(settings) => Ok(link::build(settings, context)),
-            Self::Watch(settings) => Ok(watch::build(settings, context)),
+            Self::Watch(settings) => {
+                above_zero("poll", settings.poll)?;
+                Ok(watch::build(settings, context))
+            }
             Self::Exec(settings) => exec::build(settings, context),
             Self::Stdin(settings) => Ok(exec::build_stdin(settings, context)),
         }
     }
 }
 
+/// A source that never waits would do nothing but look.
+fn above_zero(key: &str, span: Span) -> Result<(), SourceError> {
+    match span.0.is_zero() {
+        true => Err(SourceError::Unusable(format!("`{key}` must be longer than 0"))),
+        false => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_source_that_would_never_wait_is_refused() {
+        for text in [
+            "type = 'nmea'\nport = 'x'\npause = '0ms'",
+            "type = 'gpsd'\npause = '0s'",
+            "type = 'watch'\nfolder = 'x'\nafter = 'keep'\npoll = '0s'",
+        ] {
+            let settings: Settings = toml::from_str(text).unwrap();
+            let clock = Arc::new(crate::clock::FakeClock::at(0));
+            let error = settings.build(&Context { clock }).err().expect(text).to_string();
+            assert!(error.contains("longer than 0"), "{error}");
+        }
+    }
 
     /// The settings in the handbook are read as they stand there.
     #[test]

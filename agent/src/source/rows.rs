@@ -53,6 +53,8 @@ impl Rows {
 impl Parse {
     fn line(&mut self, line: &[u8], now: Option<(i64, Clock)>, counters: &SourceCounters) -> Option<Reading> {
         self.seen += 1;
+        // Some programs begin their files with a mark of the byte order, which is no part of the text.
+        let line = if self.seen == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
         let parsed = match std::str::from_utf8(line) {
             Ok(line) => self.parser.parse(line, now).map_err(|e| e.to_string()),
             Err(_) => Err("The line is not UTF-8".into()),

@@ -38,7 +38,8 @@ impl Backoff {
 }
 
 /// Runs a source until it ends for good or `stop` is cancelled. When `stop` is cancelled, the source's
-/// run is dropped where it stands: everything it handed to its outlet stays handed over.
+/// run is dropped where it stands: everything it handed to its outlet stays handed over, and what it
+/// still kept it hands over then.
 pub async fn supervise(
     source: &mut dyn Source,
     name: &str,
@@ -53,16 +54,17 @@ pub async fn supervise(
         let started = clock.mono();
         let ended = tokio::select! {
             biased;
-            () = stop.cancelled() => return,
-            ended = source.run(outlet, stop).instrument(tracing::info_span!("source", name)) => ended,
+            () = stop.cancelled() => None,
+            ended = source.run(outlet, stop).instrument(tracing::info_span!("source", name)) => Some(ended),
         };
         let error = match ended {
-            Ok(()) => {
+            None => return source.leave(outlet),
+            Some(Ok(())) => {
                 let counters = outlet.counters();
                 let (received, errors) = (counters.received.load(Relaxed), counters.errors.load(Relaxed));
                 return tracing::info!(source = name, received, errors, "The source has ended");
             }
-            Err(error) => error,
+            Some(Err(error)) => error,
         };
         if backoff.is_good(clock.mono().saturating_sub(started)) {
             failures = 0;

@@ -9,8 +9,9 @@ mod reports;
 use super::lines::Lines;
 use super::port::connect;
 use super::{Context, Outlet, Run, Source, SourceError};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::units::Span;
+use milepost_wire::Reading;
 use reports::Reports;
 use serde::Deserialize;
 use std::sync::Arc;
@@ -58,67 +59,85 @@ const MAX_REPORT: usize = 256 << 10;
 
 /// Makes the source.
 pub fn build(settings: &Settings, context: &Context) -> Box<dyn Source> {
-    Box::new(Gpsd { settings: settings.clone(), clock: Arc::clone(&context.clock), sent: None })
+    let reports = Reports::new(settings.device.clone(), None);
+    Box::new(Gpsd { settings: settings.clone(), clock: Arc::clone(&context.clock), reports })
 }
 
 struct Gpsd {
     settings: Settings,
     clock: Arc<dyn Clock>,
-    /// The time of the last reading, kept over reconnects: gpsd repeats its last report to a newcomer.
-    sent: Option<i64>,
+    /// What the run that goes on has been told.
+    reports: Reports,
 }
 
 impl Source for Gpsd {
     fn run<'a>(&'a mut self, outlet: &'a Outlet, _stop: &'a CancellationToken) -> Run<'a> {
         Box::pin(self.watch(outlet))
     }
+
+    fn leave(&mut self, outlet: &Outlet) {
+        self.finish(outlet);
+    }
 }
 
 impl Gpsd {
     async fn watch(&mut self, outlet: &Outlet) -> Result<(), SourceError> {
+        // The last time is kept over reconnects: gpsd repeats its last report to a newcomer.
+        self.reports = Reports::new(self.settings.device.clone(), self.reports.sent());
+        let ended = self.read(outlet).await;
+        self.finish(outlet);
+        ended
+    }
+
+    async fn read(&mut self, outlet: &Outlet) -> Result<(), SourceError> {
         let settings = &self.settings;
         let mut socket = connect(&settings.address).await?;
         socket.write_all(WATCH).await.map_err(SourceError::io(format!("Cannot ask {}", settings.address)))?;
         let mut lines = Lines::new(MAX_REPORT);
-        let mut reports = Reports::new(settings.device.clone(), self.sent);
         let mut buffer = vec![0; 16 << 10];
         let (pause, silence) = (settings.pause.0, settings.silence.0.max(settings.pause.0));
         let mut quiet = Duration::ZERO;
         loop {
             let read = tokio::time::timeout(pause, socket.read(&mut buffer)).await;
-            let host = (self.clock.wall_us(), self.clock.trust());
+            let now = Now::of(&*self.clock);
             let mut ready = Vec::new();
-            let mut over = None;
             match read {
-                Ok(Ok(0)) => over = Some(SourceError::Closed(format!("gpsd at {}", settings.address))),
+                Ok(Ok(0)) => return Err(SourceError::Closed(format!("gpsd at {}", settings.address))),
                 Ok(Ok(n)) => {
                     quiet = Duration::ZERO;
-                    lines.push(&buffer[..n], |line| ready.extend(reports.take(line, host)));
+                    lines.push(&buffer[..n], |line| self.reports.take(line, now, &mut ready));
                 }
                 Ok(Err(cause)) => {
                     let what = format!("Cannot read from gpsd at {}", settings.address);
-                    over = Some(SourceError::Io { what, cause });
+                    return Err(SourceError::Io { what, cause });
                 }
                 Err(_) if quiet >= silence => {
-                    let what = format!(
+                    return Err(SourceError::Closed(format!(
                         "gpsd at {} said nothing for {}, as if it had",
                         settings.address, settings.silence
-                    );
-                    over = Some(SourceError::Closed(what));
+                    )));
                 }
-                Err(_) => quiet += pause,
+                Err(_) => {
+                    quiet += pause;
+                    self.reports.pause(now, &mut ready);
+                }
             }
-            if quiet > Duration::ZERO || over.is_some() {
-                ready.extend(reports.pause());
-            }
-            self.sent = reports.sent();
-            outlet.counters().error("refused_report", reports.take_refused() + lines.take_too_long());
-            ready.into_iter().for_each(|reading| outlet.offer(reading));
-            if let Some(error) = over {
-                return Err(error);
-            }
+            outlet.counters().error("refused_report", lines.take_too_long());
+            deliver(&mut self.reports, ready, outlet);
         }
     }
+
+    /// Nothing more comes: what has been reported is what there is.
+    fn finish(&mut self, outlet: &Outlet) {
+        let mut ready = Vec::new();
+        self.reports.finish(Now::of(&*self.clock), &mut ready);
+        deliver(&mut self.reports, ready, outlet);
+    }
+}
+
+fn deliver(reports: &mut Reports, ready: Vec<Reading>, outlet: &Outlet) {
+    outlet.counters().error("refused_report", reports.take_refused());
+    ready.into_iter().for_each(|reading| outlet.offer(reading));
 }
 
 #[cfg(test)]

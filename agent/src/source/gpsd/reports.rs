@@ -2,10 +2,19 @@
 //!
 //! TPV carries the fix, SKY the satellites used and the dilution of precision; every other class
 //! (VERSION, DEVICES, WATCH, PPS …) is passed over. A TPV of mode 0 or 1 is no fix.
+//!
+//! Until its receiver has said a date, gpsd reports fixes without a time. They wait for the first time
+//! and are dated back from it by the monotonic clock; where none comes for long, the host's date must do.
 
+use crate::clock::Now;
 use crate::ndjson::parse_rfc3339;
 use milepost_wire::{Clock, Reading, reading::Gps};
 use serde::Deserialize;
+use std::time::Duration;
+
+/// The most fixes that wait for a time, and for how long.
+const WAITING: usize = 300;
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// The state of merging.
 pub(super) struct Reports {
@@ -14,11 +23,17 @@ pub(super) struct Reports {
     sky: Option<Sky>,
     sent: Option<i64>,
     refused: u64,
+    /// Fixes without a time, and when each came.
+    undated: Vec<(Reading, Duration)>,
+    /// A time was waited for in vain.
+    in_vain: bool,
 }
 
 struct Epoch {
     /// As gpsd said it; `None` where it had none yet.
     time: Option<i64>,
+    /// When its first report came.
+    came: Duration,
     reading: Reading,
 }
 
@@ -57,40 +72,74 @@ struct Sky {
 impl Reports {
     /// Of one device, or of whichever reports; nothing of the time `sent` goes out again.
     pub(super) fn new(device: Option<String>, sent: Option<i64>) -> Self {
-        Self { device, fix: None, sky: None, sent, refused: 0 }
+        Self { device, fix: None, sky: None, sent, refused: 0, undated: Vec::new(), in_vain: false }
     }
 
-    /// Takes a report. Gives the reading of the epoch before, if the report began a new one.
-    pub(super) fn take(&mut self, line: &[u8], host: (i64, Clock)) -> Option<Reading> {
+    /// Takes a report. Appends the reading of the epoch before, if the report began a new one.
+    pub(super) fn take(&mut self, line: &[u8], now: Now, ready: &mut Vec<Reading>) {
         let Ok(report) = serde_json::from_slice::<Report>(line) else {
             self.refused += 1;
-            return None;
+            return;
         };
         if self.device.is_some() && report.device.is_some() && report.device != self.device {
-            return None;
+            return;
         }
         match report.class.as_str() {
-            "TPV" => self.tpv(&report, host),
-            "SKY" => {
-                self.sky(&report);
-                None
-            }
-            _ => None,
+            "TPV" => self.tpv(&report, now, ready),
+            "SKY" => self.sky(&report),
+            _ => {}
         }
     }
 
     /// Ends the epoch.
-    pub(super) fn pause(&mut self) -> Option<Reading> {
-        let Epoch { time, mut reading } = self.fix.take()?;
-        let sky = self.sky.take().unwrap_or_default();
+    pub(super) fn pause(&mut self, now: Now, ready: &mut Vec<Reading>) {
+        if let Some(epoch) = self.fix.take() {
+            let sky = self.sky.take().unwrap_or_default();
+            self.end(epoch, sky, ready);
+        }
+        let waited = self.undated.first().map(|(_, came)| now.mono.saturating_sub(*came));
+        if waited.is_some_and(|waited| waited >= LONGEST_WAIT) {
+            self.in_vain = true;
+            self.release(ready);
+        }
+    }
+
+    /// Ends all: nothing waits for a time any more.
+    pub(super) fn finish(&mut self, now: Now, ready: &mut Vec<Reading>) {
+        self.pause(now, ready);
+        self.release(ready);
+    }
+
+    fn release(&mut self, ready: &mut Vec<Reading>) {
+        ready.extend(self.undated.drain(..).map(|(reading, _)| reading));
+    }
+
+    fn end(&mut self, epoch: Epoch, sky: Sky, ready: &mut Vec<Reading>) {
+        let Epoch { time, came, mut reading } = epoch;
         if time.is_some() && time == self.sent {
-            return None;
+            return;
         }
         self.sent = time.or(self.sent);
         if let milepost_wire::Body::Gps(gps) = &mut reading.body {
             (gps.satellites, gps.hdop_e2) = (sky.used, sky.hdop_e2);
         }
-        Some(reading)
+        match time {
+            Some(time) => self.date(time, came),
+            None if !self.in_vain && self.undated.len() < WAITING => {
+                return self.undated.push((reading, came));
+            }
+            None => self.in_vain = true,
+        }
+        self.release(ready);
+        ready.push(reading);
+    }
+
+    /// Dates what waits back from a `time` that `came` then.
+    fn date(&mut self, time: i64, came: Duration) {
+        for (reading, at) in &mut self.undated {
+            let before = i64::try_from(came.saturating_sub(*at).as_micros()).unwrap_or(0);
+            (reading.ts, reading.clock) = (time - before, Clock::Gps);
+        }
     }
 
     /// The time of the last reading that went out.
@@ -103,24 +152,23 @@ impl Reports {
         std::mem::take(&mut self.refused)
     }
 
-    fn tpv(&mut self, report: &Report, host: (i64, Clock)) -> Option<Reading> {
+    fn tpv(&mut self, report: &Report, now: Now, ready: &mut Vec<Reading>) {
         let time = report.time.as_deref().and_then(parse_rfc3339);
         let Some(body) = report.fix() else {
-            return match &self.fix {
+            match &self.fix {
                 // The same moment, and its last word is that there is no fix.
-                Some(epoch) if epoch.time == time => {
-                    self.fix = None;
-                    None
-                }
-                _ => self.pause(),
-            };
+                Some(epoch) if epoch.time == time => self.fix = None,
+                _ => self.pause(now, ready),
+            }
+            return;
         };
-        let (ts, clock) = time.map_or(host, |ts| (ts, Clock::Gps));
+        let (ts, clock) = time.map_or((now.wall_us, now.trust), |ts| (ts, Clock::Gps));
         let reading = Reading { ts, clock, body: body.into() };
-        let same = self.fix.as_ref().is_some_and(|old| continues(old, time, &reading));
-        let before = if same { None } else { self.pause() };
-        self.fix = Some(Epoch { time, reading });
-        before
+        let same = self.fix.as_ref().filter(|old| continues(old, time, &reading)).map(|old| old.came);
+        if same.is_none() {
+            self.pause(now, ready);
+        }
+        self.fix = Some(Epoch { time, came: same.unwrap_or(now.mono), reading });
     }
 
     fn sky(&mut self, report: &Report) {

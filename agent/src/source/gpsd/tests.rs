@@ -8,12 +8,17 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use tokio::net::TcpListener;
 
-const HOST: (i64, Trust) = (1_000_000, Trust::Ntp);
+/// The host's date, µs since 1970.
+const HOST: i64 = 1_000_000;
+
+fn at(second: u64) -> Now {
+    Now { wall_us: HOST + second as i64 * 1_000_000, trust: Trust::Ntp, mono: Duration::from_secs(second) }
+}
 
 fn read(lines: &[&str]) -> Vec<Reading> {
-    let mut reports = Reports::new(None, None);
-    let mut readings: Vec<Reading> = lines.iter().filter_map(|l| reports.take(l.as_bytes(), HOST)).collect();
-    readings.extend(reports.pause());
+    let (mut reports, mut readings) = (Reports::new(None, None), Vec::new());
+    lines.iter().for_each(|line| reports.take(line.as_bytes(), at(0), &mut readings));
+    reports.finish(at(0), &mut readings);
     readings
 }
 
@@ -66,11 +71,53 @@ fn what_is_no_fix_gives_no_reading() {
 #[test]
 fn repeated_and_foreign_reports_give_nothing() {
     let mut reports = Reports::new(Some("/dev/a".into()), Some(1_709_208_001_000_000));
-    assert_eq!(reports.take(tpv("01.000", "").as_bytes(), HOST), None);
-    assert_eq!(reports.pause(), None, "sent before the reconnect");
+    let mut ready = Vec::new();
+    reports.take(tpv("01.000", "").as_bytes(), at(0), &mut ready);
+    reports.pause(at(1), &mut ready);
+    assert_eq!(ready, [], "sent before the reconnect");
     let foreign = tpv("05.000", "").replace("/dev/a", "/dev/b");
-    assert_eq!(reports.take(foreign.as_bytes(), HOST), None);
-    assert_eq!(reports.pause(), None);
+    reports.take(foreign.as_bytes(), at(1), &mut ready);
+    reports.finish(at(2), &mut ready);
+    assert_eq!(ready, []);
+}
+
+/// A report before gpsd knows the time, of a place of its own.
+fn timeless(lat: f64) -> String {
+    format!(r#"{{"class":"TPV","device":"/dev/a","mode":3,"lat":{lat},"lon":-0.1}}"#)
+}
+
+#[test]
+fn fixes_before_the_first_time_wait_for_it_and_are_dated_back() {
+    let (mut reports, mut ready) = (Reports::new(None, None), Vec::new());
+    for second in 0..3 {
+        reports.take(timeless(51.0 + second as f64).as_bytes(), at(second), &mut ready);
+        reports.pause(at(second), &mut ready);
+    }
+    assert_eq!(ready, [], "gpsd may still say when");
+    reports.take(tpv("10.500", "").as_bytes(), at(3), &mut ready);
+    reports.pause(at(3), &mut ready);
+    let stamps: Vec<_> = ready.iter().map(|r| (r.ts - 1_709_208_000_000_000, r.clock)).collect();
+    let gps = |us| (us, Trust::Gps);
+    assert_eq!(stamps, [gps(7_500_000), gps(8_500_000), gps(9_500_000), gps(10_500_000)]);
+}
+
+#[test]
+fn where_no_time_comes_the_hosts_must_do() {
+    let (mut reports, mut ready) = (Reports::new(None, None), Vec::new());
+    reports.take(timeless(51.0).as_bytes(), at(0), &mut ready);
+    reports.pause(at(29), &mut ready);
+    assert_eq!(ready, []);
+    reports.pause(at(30), &mut ready);
+    // Not waited for a second time.
+    reports.take(timeless(52.0).as_bytes(), at(31), &mut ready);
+    reports.pause(at(32), &mut ready);
+    let stamps: Vec<_> = ready.iter().map(|r| (r.ts, r.clock)).collect();
+    assert_eq!(stamps, [(HOST, Trust::Ntp), (HOST + 31_000_000, Trust::Ntp)]);
+    // What still waits when gpsd goes away is not lost.
+    let mut reports = Reports::new(None, None);
+    reports.take(timeless(53.0).as_bytes(), at(40), &mut ready);
+    reports.finish(at(40), &mut ready);
+    assert_eq!(ready.len(), 3);
 }
 
 fn settings(address: &str) -> Settings {
@@ -82,7 +129,7 @@ async fn watch(address: &str) -> Vec<Reading> {
     let (intake, mut deliveries) = channel(QueueLimits::default());
     let outlet = intake.outlet("gpsd", Arc::<SourceCounters>::default());
     drop(intake);
-    let context = Context { clock: Arc::new(FakeClock::at(HOST.0)) };
+    let context = Context { clock: Arc::new(FakeClock::at(HOST)) };
     let error =
         build(&settings(address), &context).run(&outlet, &CancellationToken::new()).await.unwrap_err();
     assert!(matches!(error, SourceError::Closed(_) | SourceError::Io { .. }), "{error}");
@@ -188,7 +235,7 @@ async fn real_gpsd_gives_what_gpsd_read() {
     });
     let settings: Settings =
         toml::from_str(&format!("address = \"127.0.0.1:{port}\"\npause = \"3s\"")).unwrap();
-    let mut source = build(&settings, &Context { clock: Arc::new(FakeClock::at(HOST.0)) });
+    let mut source = build(&settings, &Context { clock: Arc::new(FakeClock::at(HOST)) });
     let stop = CancellationToken::new();
     let keep_trying = async {
         loop {

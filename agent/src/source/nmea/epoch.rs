@@ -17,14 +17,15 @@
 //! is ever carried over from another epoch but the date, and nothing is derived.
 
 use super::calendar;
-use super::sentence::{Sentence, number};
+use super::sentence::Sentence;
+use super::values::{
+    cdeg_from_e6, cm_from_e6, dop_e2_from_e6, mm_s_from_knots_e6, quality_of_mode, short_date,
+};
 
 /// Sentences whose times differ by less than this are of one epoch (gpsd draws the line here too).
 const SAME_EPOCH_NS: u64 = 10_000_000;
 /// Going back by more than this is midnight, anything less is a clock that was set.
-const HALF_DAY_NS: u64 = 43_200_000_000_000;
-/// Receivers send this and more as "no idea".
-const NO_DOP_E6: i64 = 99_000_000;
+pub(super) const HALF_DAY_NS: u64 = 43_200_000_000_000;
 
 /// One fix, merged from an epoch's sentences.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -63,8 +64,12 @@ pub(super) struct Epoch {
     gsa_of_others: bool,
     /// The receiver begins its epochs with VTG.
     vtg_leads: bool,
+    /// The time of the epoch that ended last.
+    ended: Option<u64>,
     /// The time of the fix that went out last: it does not go out again.
     emitted: Option<u64>,
+    /// Epochs that ended without a fix.
+    without_fix: u64,
 }
 
 /// What an epoch's sentences have said so far.
@@ -144,9 +149,12 @@ impl Epoch {
     /// Ends the epoch: at a pause in the stream, or at its end.
     pub(super) fn close(&mut self) -> Option<Fix> {
         let merged = core::mem::take(&mut self.now);
+        self.ended = merged.time.or(self.ended);
         let day = self.day_of(&merged);
         let fixed = merged.fixed && (merged.confirmed || !merged.denied);
         let (true, Some((lat_e7, lon_e7))) = (fixed, merged.position) else {
+            let was_one = merged.time.is_some() || merged.seen.rmc || merged.seen.gga;
+            self.without_fix += u64::from(was_one);
             return None;
         };
         if merged.time.is_some() && merged.time == self.emitted {
@@ -165,6 +173,11 @@ impl Epoch {
             satellites: merged.satellites,
             hdop_e2: merged.hdop_e2,
         })
+    }
+
+    /// Epochs that ended without a fix.
+    pub(super) fn without_fix(&self) -> u64 {
+        self.without_fix
     }
 
     /// The epoch's day: what it said itself, else the last day said, counted on over midnight.
@@ -186,26 +199,33 @@ impl Epoch {
 
     /// Begins a new epoch where `time` is another than the current one's.
     fn at(&mut self, time: u64) -> Option<Fix> {
-        let other = self.now.time.is_some_and(|now| now.abs_diff(time) >= SAME_EPOCH_NS);
+        let differs = |from: Option<u64>| from.is_some_and(|from| from.abs_diff(time) >= SAME_EPOCH_NS);
+        let other = differs(self.now.time);
         if other && self.now.seen.vtg != Untimed::No && !self.now.vtg_first {
             self.vtg_leads = false;
         } else if self.now.time.is_none() && self.now.vtg_first {
-            self.vtg_leads = true;
+            // Where the epoch goes on that the VTG has ended, it stands in its middle.
+            self.vtg_leads = self.ended.is_none() || differs(self.ended);
         }
         let ended = if other { self.close() } else { None };
         self.now.time = Some(time);
         ended
     }
 
+    /// The same for a sentence that comes once in an epoch, and may come without a time: where there is
+    /// no time to compare, one that has been `seen` is of another epoch.
+    fn once(&mut self, seen: bool, time: Option<u64>) -> Option<Fix> {
+        let again = seen && (time.is_none() || self.now.time.is_none());
+        let ended = if again { self.close() } else { None };
+        let begun = time.and_then(|time| self.at(time));
+        ended.or(begun)
+    }
+
     fn rmc(&mut self, s: &Sentence<'_>) -> Option<Fix> {
         let (time, day) = (s.time_of_day(1), short_date(s.field(9)));
         let valid = matches!(s.letter(2), Some(b'A' | b'D'));
-        let ended = match time {
-            // Without a fix the time may be made up, but it still says that this is not the old epoch.
-            Some(time) => self.at(time),
-            None if self.now.seen.rmc => self.close(),
-            None => None,
-        };
+        // Without a fix the time may be made up, but it still says that this is not the old epoch.
+        let ended = self.once(self.now.seen.rmc, time);
         let now = &mut self.now;
         now.seen.rmc = true;
         if !valid {
@@ -230,9 +250,7 @@ impl Epoch {
         self.last_gga = Some((time, talker[1]));
         let ended = match time {
             Some(_) if stuck => self.close(),
-            Some(time) => self.at(time),
-            None if self.now.seen.gga => self.close(),
-            None => None,
+            _ => self.once(self.now.seen.gga, time),
         };
         self.now.time = time.or(self.now.time);
         let now = &mut self.now;
@@ -289,8 +307,9 @@ impl Epoch {
         let lost = self.vtg_leads && timed && before == Untimed::No;
         let ended = if lost { self.close() } else { None };
         let ended = ended.or(self.untimed(|seen| &mut seen.vtg));
-        self.now.vtg_first |= self.now.time.is_none();
         let says_nothing = s.field(1).is_empty() || matches!(s.letter(9), Some(b'E' | b'N'));
+        // Without a fix a receiver may order its sentences in another way.
+        self.now.vtg_first |= self.now.time.is_none() && s.letter(9) != Some(b'N');
         if says_nothing || before == Untimed::Yes {
             return ended;
         }
@@ -361,45 +380,6 @@ impl Merged {
     }
 
     fn dop(&mut self, e6: Option<i64>) {
-        let dop = e6.filter(|d| (1..NO_DOP_E6).contains(d)).map(|d| (d + 5_000) / 10_000);
-        self.hdop_e2 = dop.and_then(|d| u16::try_from(d).ok()).or(self.hdop_e2);
+        self.hdop_e2 = e6.and_then(dop_e2_from_e6).or(self.hdop_e2);
     }
-}
-
-/// `ddmmyy`. Two digits of the year mean 1980 to 2079, as GPS time began in 1980.
-fn short_date(text: &[u8]) -> Option<i64> {
-    let (&[a, b, c, d, e, f], true) = (text, text.len() == 6) else {
-        return None;
-    };
-    let (day, month, year) = (number(&[a, b])?, number(&[c, d])?, i64::from(number(&[e, f])?));
-    calendar::days(if year >= 80 { 1900 + year } else { 2000 + year }, month, day)
-}
-
-/// What a mode letter of NMEA 2.3 and later means as a GGA quality.
-fn quality_of_mode(letter: u8) -> u8 {
-    match letter {
-        b'D' => 2,
-        b'P' => 3,
-        b'R' => 4,
-        b'F' => 5,
-        b'E' => 6,
-        b'M' => 7,
-        b'S' => 8,
-        _ => 1,
-    }
-}
-
-/// A knot is 1852 m an hour: 4630/9 mm/s.
-fn mm_s_from_knots_e6(knots: i64) -> Option<u32> {
-    u32::try_from((knots.checked_mul(4_630)? + 4_500_000) / 9_000_000).ok().filter(|_| knots >= 0)
-}
-
-fn cdeg_from_e6(degrees: i64) -> Option<u16> {
-    let in_range = (-360_000_000..=360_000_000).contains(&degrees);
-    let cdeg = (degrees.rem_euclid(360_000_000) + 5_000) / 10_000 % 36_000;
-    u16::try_from(cdeg).ok().filter(|_| in_range)
-}
-
-fn cm_from_e6(metres: i64) -> Option<i32> {
-    i32::try_from((metres + if metres < 0 { -5_000 } else { 5_000 }) / 10_000).ok()
 }

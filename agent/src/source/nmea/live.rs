@@ -1,8 +1,10 @@
 //! The source around the reader: a receiver on a serial line or behind TCP.
 
 use super::dating::{Dated, Day, date};
+use super::epoch::Fix;
 use super::reader::{Counts, Reader};
-use crate::clock::Clock;
+use super::undated::{Patience, Undated};
+use crate::clock::{Clock, Now};
 use crate::source::port::Port;
 use crate::source::{Context, Outlet, Run, Source, SourceCounters, SourceError};
 use crate::units::Span;
@@ -53,43 +55,55 @@ mod defaults {
     }
 }
 
+/// How long a receiver's first date is waited for: at ten fixes a second.
+const PATIENCE: Patience = Patience { fixes: 300, wait: Duration::from_secs(30) };
+
 /// Makes the source.
 pub fn build(settings: &Settings, context: &Context) -> Box<dyn Source> {
-    Box::new(Receiver { settings: settings.clone(), clock: Arc::clone(&context.clock) })
+    let feed = Feed::new(settings.not_before, PATIENCE);
+    Box::new(Receiver { settings: settings.clone(), clock: Arc::clone(&context.clock), feed })
 }
 
 struct Receiver {
     settings: Settings,
     clock: Arc<dyn Clock>,
+    /// What the run that goes on has read.
+    feed: Feed,
 }
 
 impl Source for Receiver {
     fn run<'a>(&'a mut self, outlet: &'a Outlet, _stop: &'a CancellationToken) -> Run<'a> {
         Box::pin(self.listen(outlet))
     }
+
+    fn leave(&mut self, outlet: &Outlet) {
+        self.finish(outlet);
+    }
 }
 
 impl Receiver {
     async fn listen(&mut self, outlet: &Outlet) -> Result<(), SourceError> {
+        self.feed = Feed::new(self.settings.not_before, PATIENCE);
+        let ended = self.read(outlet).await;
+        self.finish(outlet);
+        ended
+    }
+
+    async fn read(&mut self, outlet: &Outlet) -> Result<(), SourceError> {
         let settings = &self.settings;
         let mut port = settings.port.open(settings.baud).await?;
-        let mut feed = Feed::new(settings.not_before);
         let mut buffer = [0; 4096];
         let (pause, silence) = (settings.pause.0, settings.silence.0.max(settings.pause.0));
         let mut quiet = Duration::ZERO;
         loop {
             let read = tokio::time::timeout(pause, port.read(&mut buffer)).await;
-            let host = (self.clock.wall_us(), self.clock.trust());
+            let now = Now::of(&*self.clock);
             let mut ready = Vec::new();
             match read {
-                Ok(Ok(0)) => {
-                    feed.end(host, &mut ready);
-                    feed.deliver(ready, outlet);
-                    return Err(SourceError::Closed(settings.port.to_string()));
-                }
+                Ok(Ok(0)) => return Err(SourceError::Closed(settings.port.to_string())),
                 Ok(Ok(n)) => {
                     quiet = Duration::ZERO;
-                    feed.push(&buffer[..n], host, &mut ready);
+                    self.feed.push(&buffer[..n], now, &mut ready);
                 }
                 Ok(Err(cause)) => {
                     return Err(SourceError::Io {
@@ -105,17 +119,25 @@ impl Receiver {
                 }
                 Err(_) => {
                     quiet += pause;
-                    feed.pause(host, &mut ready);
+                    self.feed.pause(now, &mut ready);
                 }
             }
-            feed.deliver(ready, outlet);
+            self.feed.deliver(ready, outlet);
         }
+    }
+
+    /// Nothing more comes: what has been read is what there is.
+    fn finish(&mut self, outlet: &Outlet) {
+        let mut ready = Vec::new();
+        self.feed.end(Now::of(&*self.clock), &mut ready);
+        self.feed.deliver(ready, outlet);
     }
 }
 
 /// A reader with what turns its fixes into dated readings, and keeps a source's counters.
 pub(in crate::source) struct Feed {
     reader: Reader,
+    undated: Undated,
     not_before: Option<Day>,
     told: Counts,
     rolled_over: u64,
@@ -123,32 +145,39 @@ pub(in crate::source) struct Feed {
 }
 
 impl Feed {
-    pub(in crate::source) fn new(not_before: Option<Day>) -> Self {
-        let (reader, told) = (Reader::new(), Counts::default());
-        Self { reader, not_before, told, rolled_over: 0, dated_by_host: 0 }
+    pub(in crate::source) fn new(not_before: Option<Day>, patience: Patience) -> Self {
+        let (reader, undated, told) = (Reader::new(), Undated::new(patience), Counts::default());
+        Self { reader, undated, not_before, told, rolled_over: 0, dated_by_host: 0 }
     }
 
     /// Reads bytes and appends the readings that they complete.
-    pub(in crate::source) fn push(&mut self, bytes: &[u8], host: Host, ready: &mut Vec<Reading>) {
-        let mut fixes = Vec::new();
-        self.reader.push(bytes, |fix| fixes.push(fix));
-        self.date(fixes, host, ready);
+    pub(in crate::source) fn push(&mut self, bytes: &[u8], now: Now, ready: &mut Vec<Reading>) {
+        let mut dated = Vec::new();
+        let undated = &mut self.undated;
+        self.reader.push(bytes, |fix| undated.take(fix, now, &mut dated));
+        self.date(dated, ready);
     }
 
-    fn pause(&mut self, host: Host, ready: &mut Vec<Reading>) {
+    fn pause(&mut self, now: Now, ready: &mut Vec<Reading>) {
+        let mut dated = Vec::new();
         let fix = self.reader.pause();
-        self.date(fix, host, ready);
+        fix.into_iter().for_each(|fix| self.undated.take(fix, now, &mut dated));
+        self.undated.look(now, &mut dated);
+        self.date(dated, ready);
     }
 
-    /// Reads what the last line without an end still says.
-    pub(in crate::source) fn end(&mut self, host: Host, ready: &mut Vec<Reading>) {
-        let mut fixes = Vec::new();
-        self.reader.end(|fix| fixes.push(fix));
-        self.date(fixes, host, ready);
+    /// Reads what the last line without an end still says. Nothing waits for a date any more.
+    pub(in crate::source) fn end(&mut self, now: Now, ready: &mut Vec<Reading>) {
+        let mut dated = Vec::new();
+        let undated = &mut self.undated;
+        self.reader.end(|fix| undated.take(fix, now, &mut dated));
+        undated.release(&mut dated);
+        self.date(dated, ready);
     }
 
-    fn date(&mut self, fixes: impl IntoIterator<Item = super::Fix>, host: Host, ready: &mut Vec<Reading>) {
-        for fix in fixes {
+    fn date(&mut self, fixes: Vec<(Fix, Now)>, ready: &mut Vec<Reading>) {
+        for (fix, came) in fixes {
+            let host = (came.wall_us, came.trust);
             let (reading, dated) = date(&fix, self.not_before.map(Day::since_1970), host);
             self.rolled_over += u64::from(dated == Dated::RolledOver);
             self.dated_by_host += u64::from(dated == Dated::ByHost);
@@ -168,6 +197,7 @@ impl Feed {
         }
         counters.note("junk_bytes", now.junk_bytes - told.junk_bytes);
         counters.note("sentences", now.sentences - told.sentences);
+        counters.note("without_fix", now.without_fix - told.without_fix);
         counters.note("week_rollover", std::mem::take(&mut self.rolled_over));
         counters.note("dated_by_host", std::mem::take(&mut self.dated_by_host));
         self.told = now;
@@ -178,9 +208,6 @@ impl Feed {
         ready.into_iter().for_each(|reading| outlet.offer(reading));
     }
 }
-
-/// The host's date, µs since 1970, and how far it is to be trusted.
-type Host = (i64, milepost_wire::Clock);
 
 #[cfg(test)]
 mod tests;

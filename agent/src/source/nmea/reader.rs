@@ -29,6 +29,8 @@ pub struct Counts {
     pub junk_bytes: u64,
     /// Fixes that went out.
     pub fixes: u64,
+    /// Epochs in which the receiver said that it had none.
+    pub without_fix: u64,
 }
 
 /// The reader of one stream.
@@ -102,7 +104,7 @@ impl Reader {
 
     /// What the reader has met so far.
     pub fn counts(&self) -> Counts {
-        self.counts
+        Counts { without_fix: self.epoch.without_fix(), ..self.counts }
     }
 
     fn byte(&mut self, byte: u8) -> Option<Fix> {

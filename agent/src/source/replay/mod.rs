@@ -3,10 +3,10 @@
 //!
 //! Time stamps stay as recorded. The end of the file is the end of the source.
 
-use super::nmea::{Day, Feed};
+use super::nmea::{Day, Feed, Patience};
 use super::rows::Rows;
 use super::{Context, Outlet, Run, Source, SourceError};
-use crate::clock::Clock;
+use crate::clock::{Clock, Now};
 use crate::ndjson::Defaults;
 use milepost_wire::{Clock as Trust, Reading, Stream};
 use serde::{Deserialize, Deserializer};
@@ -109,11 +109,12 @@ impl Replay {
         loop {
             let read = file.read(&mut buffer).await;
             let n = read.map_err(SourceError::io(format!("Cannot read {shown}")))?;
-            let host = (self.clock.wall_us(), self.clock.trust());
+            // However good the host's clock is, it does not know when a log was recorded.
+            let now = Now { trust: Trust::None, ..Now::of(&*self.clock) };
             let mut ready = Vec::new();
             match n {
-                0 => format.end(host, outlet, &mut ready),
-                n => format.push(&buffer[..n], &self.settings, host, outlet, &mut ready),
+                0 => format.end(now, outlet, &mut ready),
+                n => format.push(&buffer[..n], &self.settings, now, outlet, &mut ready),
             }
             for reading in ready {
                 tokio::time::sleep(paced.wait(reading.ts, Instant::now())).await;
@@ -162,43 +163,46 @@ enum Format {
     Ndjson(Box<Rows>),
 }
 
-type Host = (i64, Trust);
+/// A log's fixes wait for its first date as long as it is among its first so many fixes, 18 hours of one
+/// a second.
+const PATIENCE: Patience = Patience { fixes: 1 << 16, wait: Duration::MAX };
 
 impl Format {
     fn push(
         &mut self,
         bytes: &[u8],
         settings: &Settings,
-        host: Host,
+        now: Now,
         outlet: &Outlet,
         ready: &mut Vec<Reading>,
     ) {
         if let Self::Unknown = self {
             // Lines of readings begin with a brace; a receiver's log with a comment, `$` or junk, which may
             // be what gpsd says of itself before it passes sentences on (`gpspipe -r`).
-            let Some(first) = bytes.trim_ascii_start().first() else { return };
+            let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+            let Some(first) = text.trim_ascii_start().first() else { return };
             *self = if *first == b'{' && !bytes.split(|b| *b == b'\n').any(is_sentence) {
                 let defaults = Defaults { stream: settings.default_stream.clone(), clock: Some(Trust::Gps) };
                 Self::Ndjson(Box::new(Rows::new(defaults)))
             } else {
-                Self::Nmea(Box::new(Feed::new(settings.not_before)))
+                Self::Nmea(Box::new(Feed::new(settings.not_before, PATIENCE)))
             };
         }
         match self {
             Self::Unknown => {}
             Self::Nmea(feed) => {
-                feed.push(bytes, host, ready);
+                feed.push(bytes, now, ready);
                 feed.count(outlet.counters());
             }
             Self::Ndjson(rows) => rows.push(bytes, None, outlet.counters(), ready),
         }
     }
 
-    fn end(&mut self, host: Host, outlet: &Outlet, ready: &mut Vec<Reading>) {
+    fn end(&mut self, now: Now, outlet: &Outlet, ready: &mut Vec<Reading>) {
         match self {
             Self::Unknown => {}
             Self::Nmea(feed) => {
-                feed.end(host, ready);
+                feed.end(now, ready);
                 feed.count(outlet.counters());
             }
             Self::Ndjson(rows) => rows.end(None, outlet.counters(), ready),

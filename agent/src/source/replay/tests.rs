@@ -78,11 +78,28 @@ async fn the_content_says_what_a_file_is() {
     let nmea = file(b"# a log\n$GPGLL,5130.0000,N,00007.0000,W,120000,A\n");
     let (readings, counters) = replay(&settings(nmea.path(), "")).await;
     assert_eq!(readings.len(), 1);
-    assert_eq!(readings[0].clock, Trust::Ntp, "dated by the host");
+    assert_eq!(readings[0].clock, Trust::None, "dated by the host, which knows nothing of a recording");
     assert_eq!(counters.details().get("dated_by_host"), Some(&1));
 
     let (readings, _) = replay(&settings(file(b" \n").path(), "")).await;
     assert_eq!(readings.len(), 0);
+
+    let windows = b"\xef\xbb\xbf{\"ts\":1,\"lat\":1.5,\"lon\":2}\r\n{\"ts\":2,\"lat\":1.5,\"lon\":2}\r\n";
+    let (readings, counters) = replay(&settings(file(windows).path(), "default_stream = \"gps_data\"")).await;
+    assert_eq!((readings.len(), counters.details().get("refused_line")), (2, None));
+}
+
+#[tokio::test]
+async fn a_logs_fixes_before_its_first_date_are_dated_from_it() {
+    let gga = |time: &str| format!("$GPGGA,{time},4807.0380,N,01131.0000,E,1,08,0.9,545.4,M,46.9,M,,\r\n");
+    let rmc = "$GPRMC,000001,A,4807.0380,N,01131.0000,E,10.0,084.4,010324,,,A\r\n";
+    let log = gga("235959") + &gga("000000") + rmc + &gga("000002");
+    let (readings, counters) = replay(&settings(file(log.as_bytes()).path(), "")).await;
+    let midnight = 1_709_251_200;
+    let expected = [midnight - 1, midnight, midnight + 1, midnight + 2];
+    assert_eq!(readings.iter().map(|r| r.ts / 1_000_000).collect::<Vec<_>>(), expected);
+    assert!(readings.iter().all(|r| r.clock == Trust::Gps), "{readings:?}");
+    assert_eq!(counters.details().get("dated_by_host"), None);
 }
 
 #[test]

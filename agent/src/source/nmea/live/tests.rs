@@ -1,6 +1,7 @@
 use super::*;
 use crate::clock::FakeClock;
 use crate::source::outlet::{Deliveries, Next, QueueLimits, channel};
+use crate::source::supervise::{Backoff, supervise};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpListener;
 
@@ -63,4 +64,60 @@ async fn a_receiver_that_falls_silent_is_opened_again() {
     let stop = CancellationToken::new();
     let error = build(&settings, &context).run(&outlet, &stop).await.unwrap_err().to_string();
     assert!(error.contains("said nothing for 60ms"), "{error}");
+}
+
+/// A receiver that has said a position, and not yet on which day.
+const UNDATED: &str = "$GPGGA,115959.00,5130.0000,N,00007.0000,W,1,08,0.9,35.0,M,46.9,M,,*42\r\n";
+
+#[tokio::test]
+async fn an_epoch_without_a_date_waits_for_the_receivers_own() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = format!("tcp://{}", listener.local_addr().unwrap());
+    let settings = Settings { silence: Span(Duration::from_secs(60)), ..settings(&port) };
+    let context = Context { clock: Arc::new(FakeClock::at(0)) };
+    let (intake, mut deliveries) = channel(QueueLimits::default());
+    let outlet = intake.outlet("gps", Arc::default());
+    let mut source = build(&settings, &context);
+    let stop = CancellationToken::new();
+    let receiver = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(UNDATED.as_bytes()).await.unwrap();
+        // Some pauses long: the epoch has ended, and is not dated by the host.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        socket.write_all(EPOCH.as_bytes()).await.unwrap();
+    };
+    let (ended, ()) = tokio::join!(source.run(&outlet, &stop), receiver);
+    assert!(matches!(ended, Err(SourceError::Closed(_))), "{ended:?}");
+    let mut readings = Vec::new();
+    while let Next::Delivery(d) = deliveries.next(Duration::from_millis(100)) {
+        readings.extend(d.readings);
+    }
+    let noon = (1_709_208_000 + 7168 * 86_400) * 1_000_000;
+    assert_eq!(readings.iter().map(|r| r.ts).collect::<Vec<_>>(), [noon - 1_000_000, noon]);
+    assert_eq!(outlet.counters().details().get("dated_by_host"), None);
+}
+
+#[tokio::test]
+async fn what_waits_when_the_agent_stops_is_handed_over() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = format!("tcp://{}", listener.local_addr().unwrap());
+    let settings = Settings { silence: Span(Duration::from_secs(60)), ..settings(&port) };
+    let clock = FakeClock::at(1_709_208_000_000_000);
+    let context = Context { clock: Arc::new(FakeClock::at(1_709_208_000_000_000)) };
+    let (intake, deliveries) = channel(QueueLimits::default());
+    let outlet = intake.outlet("gps", Arc::default());
+    let mut source = build(&settings, &context);
+    let stop = CancellationToken::new();
+    let run = supervise(&mut *source, "gps", &outlet, &stop, Backoff::default(), &clock, || 7);
+    let receiver = async {
+        let (mut socket, _) = listener.accept().await.unwrap();
+        socket.write_all(UNDATED.as_bytes()).await.unwrap();
+        while outlet.counters().details().get("sentences").is_none() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        stop.cancel();
+    };
+    tokio::join!(run, receiver);
+    let (_, readings) = next(deliveries).await;
+    assert_eq!((readings[0].ts, readings[0].clock), (1_709_207_999_000_000, milepost_wire::Clock::Ntp));
 }

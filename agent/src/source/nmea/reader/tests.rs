@@ -102,6 +102,23 @@ fn a_sentence_without_a_time_that_leads_its_epoch_is_not_the_end_of_the_last() {
     assert_eq!(speeds, [0, 5, 10, 15]);
 }
 
+/// Without a fix some receivers send VTG first, and with one in the middle (Quectel's do).
+#[test]
+fn a_receiver_that_changes_its_order_with_its_first_fix_keeps_its_speeds() {
+    let nothing = ["GPVTG,,T,,M,,N,,K,N", GSA_NONE, "GPGGA,,,,,,0,,,,,,,,", "GPRMC,,V,,,,,,,,,,N"];
+    let epochs: Vec<String> = ["120000", "120001", "120002"]
+        .iter()
+        .flat_map(|time| [gga(time, 1), VTG.into(), rmc(time, "A", "010124"), GSA_3D.into()])
+        .collect();
+    let bodies: Vec<&str> = nothing.iter().copied().chain(epochs.iter().map(String::as_str)).collect();
+    let fixes = seconds(&bodies, &[43_200, 43_201, 43_202]);
+    assert!(fixes.iter().all(|f| f.speed_mm_s == Some(5_144)), "{fixes:?}");
+    // One that seemed to begin its epochs with VTG is found out by its next sentence.
+    let bodies = [&[VTG][..], &bodies[4..]].concat();
+    let fixes = seconds(&bodies, &[43_200, 43_201, 43_202]);
+    assert!(fixes[1..].iter().all(|f| f.speed_mm_s == Some(5_144)), "{fixes:?}");
+}
+
 #[test]
 fn a_speed_that_nobody_said_is_none() {
     let fixes = seconds(&[&gga("120000", 1), GSA_3D, &gga("120001", 1)], &[43_200, 43_201]);
@@ -122,6 +139,14 @@ fn the_last_word_on_the_fix_counts() {
     assert!(fix(&["GNGSA,A,3,04,,,,,,,,,,,,2.5,1.3,2.1", &good, GSA_NONE]));
     // A malformed one says nothing, and E is an estimate.
     assert!(fix(&[&good, "GPGSA,A,1,,,,"]) && fix(&[&good, "GPGSA,A,E,,,,,,,,,,,,,2.5,1.3,2.1"]));
+}
+
+#[test]
+fn epochs_without_a_fix_are_counted() {
+    let bodies =
+        [rmc("120000", "V", "010124"), gga("120000", 0), rmc("120001", "A", "010124"), gga("120002", 0)];
+    let (fixes, counts) = read_cut(log(&bodies.each_ref().map(String::as_str)).as_bytes(), 7);
+    assert_eq!((fixes.len(), counts.fixes, counts.without_fix), (1, 1, 2));
 }
 
 #[test]
