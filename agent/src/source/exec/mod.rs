@@ -13,9 +13,11 @@ use milepost_wire::Stream;
 use serde::Deserialize;
 use std::process::Stdio;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 /// A program.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
@@ -53,6 +55,8 @@ pub struct StdinSettings {
 
 /// The longest line of a program's complaints that goes to the log.
 const MAX_COMPLAINT: usize = 4096;
+/// How long a program may take to end once it has closed its output, and its complaints after that.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 
 /// Makes the source of a program.
 pub fn build(settings: &Settings, context: &Context) -> Result<Box<dyn Source>, SourceError> {
@@ -102,16 +106,18 @@ impl Program {
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut group = Group(command.spawn().map_err(SourceError::io(format!("Cannot start {name}")))?);
         let (stdout, stderr) = (group.0.stdout.take(), group.0.stderr.take());
-        let mut rows = rows(&self.settings.default_stream);
-        let read = async {
-            match stdout {
-                Some(stdout) => deliver(stdout, &mut rows, &*self.clock, outlet).await,
-                None => Ok(()),
-            }
+        let complaints = tokio::spawn(log(stderr, name.clone()).in_current_span());
+        if let Some(stdout) = stdout {
+            let mut rows = rows(&self.settings.default_stream);
+            let read = deliver(stdout, &mut rows, &*self.clock, outlet).await;
+            read.map_err(SourceError::io(format!("Cannot read from {name}")))?;
+        }
+        // Nothing more can come of a program that has closed its output: it ends, or it is ended.
+        let Ok(waited) = tokio::time::timeout(LAST_WORDS, group.0.wait()).await else {
+            return Err(SourceError::Unusable(format!("{name} has closed its output and does not end")));
         };
-        let (read, ()) = tokio::join!(read, log(stderr, name));
-        read.map_err(SourceError::io(format!("Cannot read from {name}")))?;
-        let status = group.0.wait().await.map_err(SourceError::io(format!("Cannot wait for {name}")))?;
+        let status = waited.map_err(SourceError::io(format!("Cannot wait for {name}")))?;
+        let _ = tokio::time::timeout(LAST_WORDS, complaints).await;
         match self.settings.restart {
             Restart::OnFailure if status.success() => Ok(()),
             _ => Err(SourceError::Unusable(format!("{name} has ended with {status}"))),
@@ -159,7 +165,7 @@ async fn deliver(
 }
 
 /// Puts a program's complaints into the log, line by line.
-async fn log(from: Option<impl AsyncRead + Unpin>, name: &str) {
+async fn log(from: Option<impl AsyncRead + Unpin>, name: String) {
     let Some(mut from) = from else { return };
     let mut lines = Lines::new(MAX_COMPLAINT);
     let mut buffer = vec![0; MAX_COMPLAINT];

@@ -55,6 +55,15 @@ async fn a_program_that_fails_is_started_again() {
 }
 
 #[tokio::test]
+async fn a_program_that_closes_its_output_and_stays_is_started_again() {
+    let script = r#"echo '{"load":1}'; exec >&-; exec sleep 3600"#;
+    let (ended, readings, _) = run(&settings(script, "")).await;
+    let error = ended.unwrap_err().to_string();
+    assert!(error.contains("closed its output"), "{error}");
+    assert_eq!(readings.len(), 1);
+}
+
+#[tokio::test]
 async fn a_program_is_ended_with_its_children_when_the_source_stops() {
     // The child prints its own number, and would live for an hour.
     let script = r#"sh -c 'echo "{\"pid\":$$}"; exec sleep 3600' & wait"#;

@@ -124,8 +124,8 @@ impl Link {
                 line.say(&Message::Ping { host_us: self.now().mono_us }, settings).await?;
                 next_ask = if board.is_known() { settings.ping.0.max(ASK) } else { ASK };
             }
-            let asked = self.clock.mono();
-            let read = tokio::time::timeout(next_ask, line.port.read(&mut buffer)).await;
+            let (asked, wait) = (self.clock.mono(), next_ask);
+            let read = tokio::time::timeout(wait, line.port.read(&mut buffer)).await;
             next_ask = next_ask.saturating_sub(self.clock.mono().saturating_sub(asked));
             let n = match read {
                 Ok(Ok(0)) => return Err(SourceError::Closed(settings.port.to_string())),
@@ -137,7 +137,7 @@ impl Link {
                     });
                 }
                 Err(_) => {
-                    (quiet, next_ask) = (quiet + ASK, Duration::ZERO);
+                    (quiet, next_ask) = (quiet + wait, Duration::ZERO);
                     if quiet >= settings.silence.0 {
                         let what =
                             format!("{} said nothing for {}, as if it had", settings.port, settings.silence);

@@ -113,3 +113,31 @@ async fn a_board_of_another_version_is_refused() {
     let (ended, _board) = tokio::join!(source.run(&outlet, &stop), board);
     assert!(ended.unwrap_err().to_string().contains("version 200"));
 }
+
+#[tokio::test]
+async fn a_board_that_falls_silent_is_given_up_after_the_time_that_is_set() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (intake, _deliveries) = channel(QueueLimits::default());
+    let outlet = intake.outlet("board", Arc::default());
+    let mut settings = settings(&listener);
+    (settings.ping.0, settings.silence.0) = (Duration::from_secs(2), Duration::from_secs(4));
+    let mut source = build(&settings, &Context { clock: Arc::new(SystemClock::new()) });
+    let board = async {
+        let socket = listener.accept().await.unwrap().0;
+        let mut board = FakeBoard { socket, encoder: Encoder::new() };
+        board.say(hello()).await;
+        let (mut decoder, mut buffer, mut pings) = (Decoder::new(), [0; 256], 0);
+        while let Ok(n @ 1..) = board.socket.read(&mut buffer).await {
+            let mut input = &buffer[..n];
+            while let Some(Ok(received)) = decoder.next(&mut input) {
+                pings += u32::from(matches!(received.message, Message::Ping { .. }));
+            }
+        }
+        pings
+    };
+    let stop = CancellationToken::new();
+    let (ended, pings) = tokio::join!(source.run(&outlet, &stop), board);
+    assert!(ended.unwrap_err().to_string().contains("said nothing for 4s"));
+    // At the start, at its hello, after the first second, and two seconds later.
+    assert!(pings <= 4, "{pings} pings");
+}

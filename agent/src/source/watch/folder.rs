@@ -74,8 +74,7 @@ pub(super) fn files(folder: &Path, after: Option<&Place>) -> io::Result<Vec<Foun
         }
         // A file that somebody took away meanwhile is not there any more, and that is all.
         let Ok(meta) = entry.metadata() else { continue };
-        let written = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH).duration_since(UNIX_EPOCH);
-        let place = Place { written: written.unwrap_or_default(), name };
+        let place = Place { written: written(&meta), name };
         if meta.is_file() && after.is_none_or(|after| place > *after) {
             oldest.push((place, meta.len()));
             if oldest.len() > MAX_FILES {
@@ -85,6 +84,12 @@ pub(super) fn files(folder: &Path, after: Option<&Place>) -> io::Result<Vec<Foun
     }
     let files = oldest.into_sorted_vec().into_iter();
     Ok(files.map(|(place, bytes)| Found { folder: folder.into(), place, bytes }).collect())
+}
+
+/// The time of the last write since 1970.
+fn written(meta: &fs::Metadata) -> Duration {
+    let written = meta.modified().unwrap_or(SystemTime::UNIX_EPOCH).duration_since(UNIX_EPOCH);
+    written.unwrap_or_default()
 }
 
 /// A file's bytes, if it has no more than `max`, and what they look like.
@@ -98,23 +103,54 @@ pub(super) fn read(found: &Found, max: u64) -> io::Result<(Vec<u8>, Look)> {
 /// Does with a delivered file what the settings say.
 pub(super) fn settle(found: &Found, after: &After) -> io::Result<()> {
     match after {
+        _ if !is_there(found)? => Ok(()),
         After::Delete => fs::remove_file(found.path()),
-        After::Move(folder) => {
-            fs::create_dir_all(folder)?;
-            fs::rename(found.path(), folder.join(&found.place.name))
-        }
+        After::Move(folder) => move_into(found, folder),
         After::Keep => mark(found),
     }
 }
 
 /// Puts a file aside that is no image, or passes it over where files are kept as they are.
 pub(super) fn set_aside(found: &Found, after: &After) -> io::Result<()> {
-    if *after == After::Keep {
-        return mark(found);
+    match after {
+        _ if !is_there(found)? => Ok(()),
+        After::Keep => mark(found),
+        _ => move_into(found, &found.folder.join(REFUSED)),
     }
-    let refused = found.folder.join(REFUSED);
-    fs::create_dir_all(&refused)?;
-    fs::rename(found.path(), refused.join(&found.place.name))
+}
+
+/// Whether a file is still the one that was found: a camera may have put a new image in its place, or
+/// somebody may have taken it away.
+fn is_there(found: &Found) -> io::Result<bool> {
+    match fs::metadata(found.path()) {
+        Ok(meta) => Ok(meta.len() == found.bytes && written(&meta) == found.place.written),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Moves a file into a folder, which may be on another disk, and over no other file.
+fn move_into(found: &Found, folder: &Path) -> io::Result<()> {
+    fs::create_dir_all(folder)?;
+    let to = free(folder, &found.place.name);
+    match fs::rename(found.path(), &to) {
+        Err(e) if e.kind() == io::ErrorKind::CrossesDevices => {
+            // Under a name that says that it is not whole.
+            let part = folder.join(format!(".{}.part", found.place.name));
+            fs::copy(found.path(), &part)?;
+            fs::rename(part, to)?;
+            fs::remove_file(found.path())
+        }
+        moved => moved,
+    }
+}
+
+/// The path of a file of this name in a folder, with a number behind the name where there is one.
+fn free(folder: &Path, name: &str) -> PathBuf {
+    let (stem, ending) = name.rsplit_once('.').unwrap_or((name, "jpg"));
+    let names = (1..).map(|n| folder.join(format!("{stem}-{n}.{ending}")));
+    let mut paths = std::iter::once(folder.join(name)).chain(names);
+    paths.find(|path| !path.exists()).unwrap_or_else(|| folder.join(name))
 }
 
 /// The file that was delivered last in a folder whose files are kept.

@@ -38,7 +38,7 @@ pub struct Settings {
     #[serde(default)]
     pub camera_id: Option<String>,
     /// What becomes of a file whose image was delivered: `"keep"`, `"delete"` or `"move:FOLDER"`, a
-    /// folder on the same disk and outside of this one.
+    /// folder outside of this one.
     pub after: After,
     /// How often to look.
     #[serde(default = "defaults::poll")]
@@ -109,7 +109,12 @@ struct Progress {
     done: Option<Place>,
     /// The oldest files, as they were at the last look, and when they were first seen like that.
     seen: Vec<(Found, Duration)>,
+    /// What was delivered, or refused, and could not be settled: it must not come twice.
+    unsettled: Option<(Found, How)>,
 }
+
+/// What is done with a file that is done.
+type How = fn(&Found, &After) -> io::Result<()>;
 
 /// What to do about a folder's oldest file.
 #[derive(Debug, PartialEq, Eq)]
@@ -146,9 +151,13 @@ impl Watch {
     async fn look_into(&mut self, folder: PathBuf, outlet: &Outlet) -> Result<(), SourceError> {
         let known = self.folders.get(&folder).cloned();
         let mut progress = known.unwrap_or_else(|| match self.settings.after {
-            After::Keep => Progress { done: folder::marked(&folder), seen: Vec::new() },
+            After::Keep => Progress { done: folder::marked(&folder), ..Progress::default() },
             _ => Progress::default(),
         });
+        if let Some((found, how)) = progress.unsettled.take() {
+            self.settle(found, &mut progress, how).await?;
+            self.folders.insert(folder.clone(), progress.clone());
+        }
         let (place, after) = (folder.clone(), progress.done.clone());
         let files = blocking(move || folder::files(&place, after.as_ref())).await;
         let files = files.map_err(SourceError::io(self.cannot("look into")))?;
@@ -181,20 +190,16 @@ impl Watch {
         Ok(())
     }
 
-    async fn settle(
-        &self,
-        found: Found,
-        progress: &mut Progress,
-        how: fn(&Found, &After) -> io::Result<()>,
-    ) -> Result<(), SourceError> {
-        // Known before it is settled: when that fails, the next try does not deliver it again.
+    /// Does with a file what is to be done with it. When that fails, it is what the next run begins with.
+    async fn settle(&mut self, found: Found, progress: &mut Progress, how: How) -> Result<(), SourceError> {
         progress.done = Some(found.place.clone()).filter(|_| self.settings.after == After::Keep);
+        progress.unsettled = Some((found.clone(), how));
+        self.folders.insert(found.folder.clone(), progress.clone());
         let (settings, path) = (Arc::clone(&self.settings), found.path());
         let settled = blocking(move || how(&found, &settings.after)).await;
-        settled.map_err(SourceError::io(format!(
-            "Cannot settle {} after its image was delivered",
-            path.display()
-        )))
+        settled.map_err(SourceError::io(format!("Cannot put away {}", path.display())))?;
+        progress.unsettled = None;
+        Ok(())
     }
 
     fn camera_of(&self, folder: &Path) -> String {

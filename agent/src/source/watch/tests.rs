@@ -151,6 +151,63 @@ async fn what_is_moved_ends_in_its_folder() {
     running.stop().await;
 }
 
+#[tokio::test]
+async fn a_name_that_comes_again_takes_no_other_files_place() {
+    let (dir, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let after = format!("move:{}", archive.path().display());
+    let mut running = Running::start(&settings(dir.path(), &after, ""));
+    for width in 1..4 {
+        fs::write(dir.path().join("the front.jpg"), markers(width, 1, 10)).unwrap();
+        let images;
+        (running, images) = running.next(1).await;
+        assert_eq!(images, [("camera".to_string(), width)]);
+        until_names(dir.path(), &[]).await;
+    }
+    assert_eq!(names(archive.path()), ["the front-1.jpg", "the front-2.jpg", "the front.jpg"]);
+    running.stop().await;
+}
+
+#[tokio::test]
+async fn what_cannot_be_put_away_is_delivered_once_and_put_away_later() {
+    let (dir, archive) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    fs::write(dir.path().join("a.jpg"), markers(1, 1, 10)).unwrap();
+    // Where the folder should be there is a file.
+    let sent = archive.path().join("sent");
+    fs::write(&sent, "").unwrap();
+    let (intake, mut deliveries) = channel(QueueLimits::default());
+    let outlet = intake.outlet("camera", Arc::default());
+    let settings = settings(dir.path(), &format!("move:{}", sent.display()), "");
+    let mut source = build(&settings, &Context { clock: Arc::new(SystemClock::new()) });
+    let stop = CancellationToken::new();
+    for _ in 0..3 {
+        let error = source.run(&outlet, &stop).await.unwrap_err().to_string();
+        assert!(error.contains("Cannot put away") && error.contains("a.jpg"), "{error}");
+    }
+    fs::remove_file(&sent).unwrap();
+    tokio::select! {
+        ended = source.run(&outlet, &stop) => panic!("{ended:?}"),
+        () = until_names(dir.path(), &[]) => {}
+    }
+    assert_eq!(names(&sent), ["a.jpg"]);
+    let mut delivered = 0;
+    while let Next::Delivery(d) = deliveries.next(Duration::ZERO) {
+        delivered += d.readings.len();
+    }
+    assert_eq!(delivered, 1);
+}
+
+#[test]
+fn an_image_that_took_anothers_place_is_left_for_the_next_look() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a.jpg"), markers(1, 1, 10)).unwrap();
+    let found = folder::files(dir.path(), None).unwrap().remove(0);
+    fs::write(dir.path().join("a.jpg"), markers(1, 1, 20)).unwrap();
+    folder::settle(&found, &After::Delete).unwrap();
+    assert_eq!(names(dir.path()), ["a.jpg"]);
+    fs::remove_file(dir.path().join("a.jpg")).unwrap();
+    folder::settle(&found, &After::Delete).unwrap();
+}
+
 #[test]
 fn a_file_that_grows_is_waited_for_and_patience_ends() {
     let dir = tempfile::tempdir().unwrap();
