@@ -16,6 +16,7 @@
 //! `_` behind it.
 
 mod base64;
+mod object;
 mod parse;
 mod time;
 mod write;

@@ -1,7 +1,7 @@
 //! Lines to readings.
 
 use super::time::parse_rfc3339;
-use super::{ORIGIN, base64, everyday, is_reserved};
+use super::{ORIGIN, base64, everyday, is_reserved, object};
 use milepost_wire::stream::InvalidName;
 use milepost_wire::{
     Batch, Body, BootId, Clock, Column, ColumnSpec, Derived, Kind, Reading, Stream, StreamName, Validity,
@@ -74,8 +74,7 @@ impl Parser {
 
     /// Reads a line. `now` dates a line without `ts`, where there is one.
     pub fn parse(&mut self, line: &str, now: Option<(i64, Clock)>) -> Result<Reading, ParseError> {
-        let mut object: Map<String, Json> =
-            serde_json::from_str(line).map_err(|e| ParseError::Json(e.to_string()))?;
+        let mut object = object::read(line).map_err(ParseError::Json)?;
         let stream = match object.remove("stream") {
             Some(Json::String(name)) => name.parse()?,
             Some(_) => return Err(bad("stream")),
@@ -163,7 +162,7 @@ fn built_in_body(stream: Stream, mut object: Map<String, Json>) -> Result<Body, 
         columns.push(column.ok_or_else(|| bad(key))?);
     }
     if let Some((key, _)) = object.into_iter().next() {
-        return Err(ParseError::UnknownKey { stream: stream.to_string(), key });
+        return Err(ParseError::UnknownKey { stream: stream.to_string(), key: shortened(&key) });
     }
     let nobody = VehicleId::new("x").expect("a valid name");
     let mut row = Batch::new(nobody, BootId(0), stream, &[], 0, Vec::new());
@@ -230,5 +229,10 @@ fn int(json: &Json, scale: f64) -> Option<i64> {
 }
 
 fn bad(key: &str) -> ParseError {
-    ParseError::Value { key: key.chars().take(64).collect() }
+    ParseError::Value { key: shortened(key) }
+}
+
+/// Of a key no more than a message can bear.
+fn shortened(key: &str) -> String {
+    key.chars().take(64).collect()
 }
