@@ -172,8 +172,7 @@ pub struct ShutdownConfig {
 }
 
 /// Text that is not for logs: prints as stars.
-#[derive(Clone, Default, Deserialize, PartialEq, Eq)]
-#[serde(transparent)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
@@ -185,6 +184,16 @@ impl Secret {
     /// The text itself, for whoever must send it.
     pub fn reveal(&self) -> &str {
         &self.0
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    /// By hand, since a message of serde's would quote a number that should have been in quotes.
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match Value::deserialize(d)? {
+            Value::String(secret) => Ok(Self(secret)),
+            _ => Err(serde::de::Error::custom("a password is text: put it in quotes")),
+        }
     }
 }
 
@@ -391,6 +400,12 @@ impl LimitsConfig {
 
 /// Splits `mqtt://host:port` into whether TLS is meant, host and port.
 fn broker(url: &str) -> Result<(bool, String, u16), ConfigError> {
+    if url.contains('@') {
+        // Not quoted: there is a password in it.
+        let why = "`uplink.url` holds a login: write mqtt://host:port or mqtts://host:port, and set \
+                   `uplink.username` and `uplink.password_file`";
+        return Err(ConfigError::Rule(why.into()));
+    }
     let refuse = |why: &str| {
         ConfigError::Rule(format!("`uplink.url` {url:?} {why}: write mqtt://host:port or mqtts://host:port"))
     };
@@ -400,7 +415,7 @@ fn broker(url: &str) -> Result<(bool, String, u16), ConfigError> {
         _ => return Err(refuse("has another scheme")),
     };
     let rest = rest.strip_suffix('/').unwrap_or(rest);
-    if rest.contains(['/', '@', '?']) {
+    if rest.contains(['/', '?']) {
         return Err(refuse("has more than a host and a port"));
     }
     let bare_v6 = rest.starts_with('[') && rest.ends_with(']');

@@ -33,7 +33,11 @@ pub enum LayerError {
 
 /// The values of a file: its name for messages, and its text.
 pub fn file(name: &str, text: &str, defaults: &Table) -> Result<Table, LayerError> {
-    let syntax = |e: toml::de::Error| LayerError::Syntax { place: name.into(), why: e.to_string() };
+    // Where, but not the line itself: it may be the one with the password.
+    let syntax = |e: toml::de::Error| LayerError::Syntax {
+        place: e.span().map_or(name.into(), |span| place(name, text, span.start)),
+        why: e.message().replace('\n', " "),
+    };
     let spanned = DeTable::parse(text).map_err(syntax)?;
     check(name, text, spanned.get_ref(), defaults, "")?;
     text.parse().map_err(syntax)
@@ -84,9 +88,7 @@ fn check(
         let full = format!("{path}{}", key.get_ref());
         match (defaults.get(key.get_ref().as_ref()), value.get_ref()) {
             (None, _) => {
-                let before = &text.as_bytes()[..key.span().start.min(text.len())];
-                let line = 1 + before.iter().filter(|b| **b == b'\n').count();
-                let place = format!("{name}, line {line}");
+                let place = place(name, text, key.span().start);
                 let hint = hint(defaults, key.get_ref());
                 return Err(LayerError::UnknownKey { place, key: full, hint });
             }
@@ -97,6 +99,12 @@ fn check(
         }
     }
     Ok(())
+}
+
+/// The file and the line of a byte of its text.
+fn place(name: &str, text: &str, at: usize) -> String {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    format!("{name}, line {}", 1 + before.iter().filter(|b| **b == b'\n').count())
 }
 
 fn parse_value(variable: &str, text: &str) -> Result<Value, LayerError> {

@@ -57,7 +57,8 @@ fn a_wrong_value_is_refused_with_its_key_and_its_place() {
         ("vehicle = 'v'\n[uplink]\ncert = 'x'", ["uplink.cert", "uplink.key"]),
         ("vehicle = 'v'\n[batch]\ncount_max = 9000", ["batch.count_max", "8192"]),
         ("[batch]", ["`vehicle`", "no name"]),
-        ("vehicle = ", ["agent.toml", "TOML"]),
+        ("vehicle = ", ["agent.toml, line 1", "TOML"]),
+        ("vehicle = 'v'\n[[source]]\nname = 'x'\ntype = 'gpsd'\npause = '5 parsecs'", ["\"x\"", "5 parsecs"]),
     ] {
         let message = load(file, &[]).expect_err(file);
         assert!(expected.iter().all(|part| message.contains(part)), "{file:?}: {message}");
@@ -109,4 +110,16 @@ fn secrets_print_as_stars() {
     let config = load("vehicle = 'v'\n[uplink]\nusername = 'u'\npassword = 'hunter2'", &[]).unwrap();
     assert!(!format!("{config:?}").contains("hunter2"));
     assert_eq!(config.address().unwrap().login.unwrap().1, "hunter2");
+    for wrong in [
+        "vehicle = 'v'\n[uplink]\npassword = 'hunter2",
+        "vehicle = 'v'\n[uplink]\npassword = hunter2",
+        "vehicle = 'v'\n[uplink]\npassword = ['hunter2']",
+        "vehicle = 'v'\n[uplink]\nurl = 'mqtt://me:hunter2@h:1'",
+        "vehicle = 'v'\n[uplink]\nurl = 'me:hunter2@h:1'",
+    ] {
+        let message = load(wrong, &[]).expect_err(wrong);
+        assert!(!message.contains("hunter2") && !message.contains('\n'), "{message}");
+    }
+    let message = load("vehicle = 'v'\n[uplink]\npassword = 8675309", &[]).unwrap_err();
+    assert!(!message.contains("8675309") && message.contains("quotes"), "{message}");
 }
