@@ -1,5 +1,5 @@
 //! The agent's report on itself, as rows of `agent_health`: one for the agent and for each source,
-//! transform, stream and lane, all with the same time. The audit adds them up: what the sources
+//! transform, stream and lane, and for each kind of thing that a source has met, all with the same time. The audit adds them up: what the sources
 //! delivered, with what transforms added, is what was numbered, taken out and set aside.
 //!
 //! Makes rows of counters and sends nothing.
@@ -45,6 +45,7 @@ pub struct Figures {
 pub fn report(figures: &Figures, status: &outbox::Status, resident: Option<u64>, now: Now) -> Vec<Reading> {
     let mut rows = vec![agent(figures, status, resident)];
     rows.extend(figures.sources.iter().map(|(name, counters)| source(name, counters)));
+    rows.extend(figures.sources.iter().flat_map(|(name, counters)| met(name, counters)));
     rows.extend(figures.transforms.iter().map(transform));
     rows.extend(
         status.streams.iter().map(|s| Health { emitted: int(s.next_seq), ..row("stream", s.stream.name()) }),
@@ -74,6 +75,13 @@ fn source(name: &str, counters: &SourceCounters) -> Health {
         restarts: count(&counters.restarts),
         ..row("source", name)
     }
+}
+
+/// What a source has met on its way, such as `bad_checksum`: how often, in `received`. Only what there
+/// was has a row.
+fn met(name: &str, counters: &SourceCounters) -> impl Iterator<Item = Health> {
+    let row = move |(kind, n)| Health { received: int(n), ..row("source_count", &format!("{name}/{kind}")) };
+    counters.details().into_iter().map(row)
 }
 
 fn transform(figures: &TransformFigures) -> Health {
@@ -139,6 +147,17 @@ pub fn resident_bytes() -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_a_source_has_met_is_reported_by_kind() {
+        let counters = SourceCounters::default();
+        counters.error("bad_checksum", 3);
+        counters.note("week_rollover", 60);
+        assert_eq!(source("gps", &counters).errors, Some(3));
+        let rows: Vec<_> = met("gps", &counters).map(|h| (h.component, h.name, h.received)).collect();
+        let row = |name: &str, n| ("source_count".to_owned(), name.to_owned(), Some(n));
+        assert_eq!(rows, [row("gps/bad_checksum", 3), row("gps/week_rollover", 60)]);
+    }
 
     #[test]
     fn the_process_knows_its_memory() {

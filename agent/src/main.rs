@@ -3,7 +3,7 @@
 use clap::Parser;
 use milepost_agent::config::{Config, DEFAULTS};
 use milepost_agent::run::{Agent, Seams};
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -28,12 +28,17 @@ const EXIT_HALTED: u8 = 1;
 fn main() -> ExitCode {
     let args = Args::parse();
     if args.print_config {
-        print!("{DEFAULTS}");
-        return ExitCode::SUCCESS;
+        return print_config();
     }
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
     let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(std::io::stderr).init();
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(colours)
+        .with_writer(std::io::stderr)
+        // A log that nobody takes must not stop the vehicle.
+        .log_internal_errors(false)
+        .init();
     // A variable that is not UTF-8 is not ours.
     let environment =
         std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
@@ -73,7 +78,17 @@ async fn run(config: Config) -> ExitCode {
     }
 }
 
+/// Whoever closes the pipe, as `head` does, has read enough.
+fn print_config() -> ExitCode {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(DEFAULTS.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(EXIT_HALTED, &error),
+        _ => ExitCode::SUCCESS,
+    }
+}
+
 fn fail(code: u8, error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("milepost-agent: {error}");
+    // Where nobody reads it there is nobody to tell; the status says it too.
+    let _ = writeln!(std::io::stderr(), "milepost-agent: {error}");
     ExitCode::from(code)
 }

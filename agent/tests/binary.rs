@@ -34,6 +34,14 @@ fn the_printed_configuration_is_a_configuration() {
 }
 
 #[test]
+fn whoever_has_read_enough_of_the_configuration_may_close_the_pipe() {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let output = agent().arg("--print-config").stdout(writer).output().unwrap();
+    assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
+}
+
+#[test]
 fn a_wrong_configuration_ends_with_78_and_a_message() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("agent.toml");
