@@ -10,6 +10,7 @@ pub mod simulate;
 pub mod decode;
 
 use clap::{Parser, Subcommand};
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 /// The command line of `milepost`.
@@ -58,10 +59,29 @@ pub fn run(cli: Cli) -> ExitCode {
         Ok(Outcome::Good) => ExitCode::SUCCESS,
         Ok(Outcome::Bad) => ExitCode::from(1),
         Err(failure) => {
-            eprintln!("milepost: {failure}");
+            remark(&format!("milepost: {failure}"));
             ExitCode::from(1)
         }
     }
+}
+
+/// Writes a command's result to standard output. Whoever has closed it has read enough, as in
+/// `milepost audit … | head`: that is no failure.
+pub(crate) fn say(text: &str) -> Result<(), Failure> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(e) if e.kind() != io::ErrorKind::BrokenPipe => Err(unwritten(&e)),
+        _ => Ok(()),
+    }
+}
+
+/// Writes a line to standard error. Where nobody reads it there is nobody to tell.
+pub(crate) fn remark(line: &str) {
+    let _ = writeln!(io::stderr(), "{line}");
+}
+
+pub(crate) fn unwritten(e: &io::Error) -> Failure {
+    format!("Standard output cannot be written: {e}").into()
 }
 
 /// A number of vehicles.

@@ -128,9 +128,78 @@ fn whoever_is_told_to_stop_while_it_starts_or_stops_ends_well() {
             assert!(lines.read_line(&mut line).unwrap() > 0, "the demo ended before {stage:?}");
         }
         std::thread::spawn(move || std::io::copy(&mut lines, &mut std::io::sink()));
-        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        // Twice, as `timeout` does it: to the process, and to its group.
+        for _ in 0..2 {
+            let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+            assert!(sent.success());
+        }
         assert!(child.wait().unwrap().success(), "{signal} at {stage:?}");
+    }
+}
+
+/// A pipe that nobody reads any more, as behind `| head` when it has read enough.
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+#[test]
+fn a_demo_that_nobody_looks_at_ends_as_well_as_any() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap();
+    let args = ["demo", "--vehicles", "1", "--minutes", "1", "--no-outage", "--data-dir", data];
+    let status = milepost(&args).stdout(closed()).stderr(closed()).status().unwrap();
+    assert!(status.success(), "{status}");
+    let lake = folder.path().join("lake");
+    let audit = milepost(&["audit", lake.to_str().unwrap()]).stdout(closed()).output().unwrap();
+    assert!(audit.status.success() && audit.stderr.is_empty(), "{audit:?}");
+}
+
+#[test]
+fn a_demo_that_cannot_start_says_why_in_a_line_and_leaves_no_mark() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("a file");
+    std::fs::write(&file, "").unwrap();
+    let lake_is_a_file = folder.path().join("lake is a file");
+    std::fs::create_dir(&lake_is_a_file).unwrap();
+    std::fs::write(lake_is_a_file.join("lake"), "").unwrap();
+    let spool_is_a_file = folder.path().join("spool is a file");
+    std::fs::create_dir_all(spool_is_a_file.join("vehicles/van-01")).unwrap();
+    std::fs::write(spool_is_a_file.join("vehicles/van-01/spool"), "").unwrap();
+    for (data, said) in [(file, "a file"), (lake_is_a_file, "lake"), (spool_is_a_file, "Vehicle van-01")] {
+        let refused = demo(&data, &["--minutes", "1", "--vehicles", "1"]);
+        let err = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{err}");
+        assert!(err.contains(said) && err.trim_end().lines().count() == 1, "{err}");
+        assert!(!data.join("demo-is-running").exists(), "{err}");
+    }
+}
+
+#[test]
+fn what_cannot_be_replayed_is_refused_in_a_line_and_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let log = path("van-01.nmea");
+    std::fs::write(&log, "").unwrap();
+    let (other, long) = (path("other/van-01.log"), path(&"x".repeat(300)));
+    std::fs::create_dir(folder.path().join("other")).unwrap();
+    std::fs::write(&other, "").unwrap();
+    for (args, said) in [
+        (vec!["--replay", "/no/such/log"], "/no/such/log cannot be read"),
+        (vec!["--replay", &long], "cannot be read"),
+        (vec!["--replay", folder.path().to_str().unwrap()], "is a folder"),
+        (vec!["--replay", "/dev/zero"], "is a pipe or a device"),
+        (vec!["--replay", &log, "--replay", &log, "--vehicles", "0"], "would be called van-01"),
+        (vec!["--replay", &log, "--replay", &other, "--vehicles", "0"], "would be called van-01"),
+        (vec!["--replay", &log, "--vehicles", "1"], "would be called van-01"),
+    ] {
+        let data = folder.path().join("data");
+        let refused = demo(&data, &args);
+        let err = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!(refused.status.code(), Some(1), "{args:?}: {err}");
+        assert!(err.contains(said) && err.trim_end().lines().count() == 1, "{args:?}: {err}");
+        assert!(!data.join("demo-is-running").exists(), "{args:?}");
     }
 }
 

@@ -54,8 +54,8 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
         return Err(format!("{} holds no lake: neither tables nor a ledger", options.lake).into());
     }
     match options.json {
-        true => println!("{}", serde_json::to_string(&report)?),
-        false => println!("{report}"),
+        true => crate::say(&(serde_json::to_string(&report)? + "\n"))?,
+        false => crate::say(&format!("{report}\n"))?,
     }
     Ok(match report.verdict {
         Verdict::Ok => Outcome::Good,

@@ -40,12 +40,14 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
         (Some(brokers), Some(topic)) => kafka::read(brokers, topic, options.follow, &mut printer),
         _ => read_files(&options.files, &mut printer).map_err(Failure::from),
     };
-    match done.and_then(|()| printer.out.flush().map_err(Failure::from)) {
+    let Err(e) = done.and_then(|()| printer.out.flush().map_err(Failure::from)) else {
+        return Ok(printer.outcome);
+    };
+    match e.downcast::<io::Error>() {
         // `milepost decode … | head` is no failure.
-        Err(e) if e.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe) => {
-            Ok(printer.outcome)
-        }
-        done => done.map(|()| printer.outcome),
+        Ok(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(printer.outcome),
+        Ok(e) => Err(crate::unwritten(&e)),
+        Err(e) => Err(e),
     }
 }
 
@@ -66,10 +68,10 @@ fn read_files<W: Write>(files: &[PathBuf], printer: &mut Printer<W>) -> io::Resu
         split::split(input, |piece| {
             let place = Place { name: &name, offset: piece.offset };
             match piece.frame {
-                Ok(bytes) if written.is_ok() => written = printer.frame(&place, &bytes),
-                Ok(_) => {}
+                Ok(bytes) => written = printer.frame(&place, &bytes),
                 Err(e) => printer.wrong(&place, &e),
             }
+            written.is_ok()
         });
         written?;
     }
@@ -115,7 +117,7 @@ impl<W: Write> Printer<W> {
     }
 
     fn wrong(&mut self, place: &dyn fmt::Display, what: &dyn fmt::Display) {
-        eprintln!("milepost: {place}: {what}");
+        crate::remark(&format!("milepost: {place}: {what}"));
         self.outcome = Outcome::Bad;
     }
 }

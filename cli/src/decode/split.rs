@@ -40,15 +40,18 @@ pub(crate) enum Broken {
     Io(#[from] io::Error),
 }
 
-/// Cuts `input` and hands each piece to `each`. Holds at most one frame and its length in memory.
-pub(crate) fn split(mut input: impl Read, mut each: impl FnMut(Piece)) {
+/// Cuts `input` and hands each piece to `each`, for as long as it wants more. Holds at most one frame
+/// and its length in memory.
+pub(crate) fn split(mut input: impl Read, mut each: impl FnMut(Piece) -> bool) {
     let mut head = Vec::new();
     if let Err(e) = input.by_ref().take(MAX_FRAME as u64 + 4).read_to_end(&mut head) {
-        return each(Piece { offset: 0, frame: Err(e.into()) });
+        each(Piece { offset: 0, frame: Err(e.into()) });
+        return;
     }
     if !is_sequence(&head) {
         let frame = if head.len() > MAX_FRAME { Err(Broken::Neither) } else { Ok(head) };
-        return each(Piece { offset: 0, frame });
+        each(Piece { offset: 0, frame });
+        return;
     }
     let mut input = head.as_slice().chain(input);
     let mut offset = 0;
@@ -56,8 +59,7 @@ pub(crate) fn split(mut input: impl Read, mut each: impl FnMut(Piece)) {
         let length = frame.as_ref().map(Vec::len);
         let end = length.is_err();
         let next = offset + 4 + length.unwrap_or_default() as u64;
-        each(Piece { offset, frame });
-        if end {
+        if !each(Piece { offset, frame }) || end {
             break;
         }
         offset = next;
@@ -99,7 +101,10 @@ mod tests {
 
     fn pieces(bytes: &[u8]) -> Vec<(u64, Result<Vec<u8>, String>)> {
         let mut all = Vec::new();
-        split(bytes, |p| all.push((p.offset, p.frame.map_err(|e| e.to_string()))));
+        split(bytes, |p| {
+            all.push((p.offset, p.frame.map_err(|e| e.to_string())));
+            true
+        });
         all
     }
 
@@ -124,6 +129,27 @@ mod tests {
             assert_eq!((at, got.as_ref()), (offset, Ok(frame)));
             offset += 4 + frame.len() as u64;
         }
+    }
+
+    #[test]
+    fn nothing_is_read_that_nobody_wants_any_more() {
+        struct Endless(Vec<u8>, usize);
+        impl Read for Endless {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                for (i, byte) in buffer.iter_mut().enumerate() {
+                    *byte = self.0[(self.1 + i) % self.0.len()];
+                }
+                self.1 += buffer.len();
+                Ok(buffer.len())
+            }
+        }
+        let file = Endless(sequence(&[frame_of(0, 3)]), 0);
+        let mut seen = 0;
+        split(file, |_| {
+            seen += 1;
+            seen < 3
+        });
+        assert_eq!(seen, 3);
     }
 
     #[test]

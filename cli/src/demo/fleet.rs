@@ -10,7 +10,7 @@ use milepost_agent::units::{Size, Span};
 use milepost_transform_host::{Engine, EngineSettings};
 use milepost_wire::{Stream, StreamName, VehicleId};
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -188,7 +188,7 @@ impl Plan {
     }
 
     /// Each vehicle's name, and its source's name and settings.
-    fn sources(&self) -> Result<Vec<(VehicleId, SourceConfig)>, Failure> {
+    pub(crate) fn sources(&self) -> Result<Vec<(VehicleId, SourceConfig)>, Failure> {
         let mut all = Vec::new();
         for n in 0..self.vehicles {
             let vehicle = VehicleId::new(format!("van-{:02}", n + 1))?;
@@ -281,9 +281,11 @@ fn replay(path: &Path) -> source::Settings {
 /// stream that is named after the file.
 fn default_stream(path: &Path) -> Stream {
     let first = std::fs::File::open(path).ok().and_then(|file| {
-        let mut line = String::new();
-        BufReader::new(file.take(64 << 10)).read_line(&mut line).ok()?;
-        serde_json::from_str::<serde_json::Map<_, _>>(&line).ok()
+        let mut text = Vec::new();
+        file.take(64 << 10).read_to_end(&mut text).ok()?;
+        let text = text.strip_prefix(b"\xef\xbb\xbf").unwrap_or(&text);
+        let first = text.split(|b| *b == b'\n').find(|line| !line.trim_ascii().is_empty())?;
+        serde_json::from_slice::<serde_json::Map<_, _>>(first).ok()
     });
     let has_position = first.is_none_or(|line| line.keys().any(|name| name.starts_with("lat")));
     let stem = path.file_stem().unwrap_or_default().to_string_lossy().to_ascii_lowercase();
@@ -309,6 +311,7 @@ mod tests {
         };
         assert_eq!(stream("drive 1.ndjson", "{\"ts\":1,\"lat\":51.5,\"lon\":0.1}\n{}"), "gps_data");
         assert_eq!(stream("comma2k19-imu.ndjson", "{\"ts\":1,\"ax_mg\":110}\n"), "comma2k19_imu");
+        assert_eq!(stream("windows.ndjson", "\u{feff}\r\n{\"ts\":1,\"ax_mg\":110}\r\n"), "windows");
         assert_eq!(stream("2024 IMU.ndjson", "{\"ts\":1,\"ax_mg\":110}"), "imu");
         assert_eq!(stream("77.ndjson", "{\"ts\":1,\"ax_mg\":110}"), "gps_data");
         assert_eq!(stream("log.nmea", "$GPGGA,1*00\r\n"), "gps_data");
@@ -316,7 +319,17 @@ mod tests {
 
     #[test]
     fn vehicles_are_named_after_their_logs() {
-        assert_eq!(vehicle_of(Path::new("/x/Van 7 (ä).log")).unwrap().as_str(), "Van-7----");
+        for (log, vehicle) in [
+            ("/x/Van 7 (ä).log", "Van-7----"),
+            ("tr737A+.log", "tr737A-"),
+            ("ublox-zed-f9p_hpg1.11.log", "ublox-zed-f9p_hpg1.11"),
+            ("drive", "drive"),
+            (".hidden", ".hidden"),
+        ] {
+            assert_eq!(vehicle_of(Path::new(log)).unwrap().as_str(), vehicle, "{log}");
+        }
+        let long = vehicle_of(Path::new(&"x".repeat(200))).unwrap();
+        assert_eq!(long.as_str().len(), VehicleId::MAX_LEN);
         assert!(vehicle_of(Path::new("/")).is_err());
     }
 }

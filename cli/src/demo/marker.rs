@@ -38,9 +38,11 @@ impl Marker {
         }
         match there {
             true => Err(format!(
-                "The last demo in {0} was killed. Its broker and its Kafka lived in memory, and what they held is \
-                 gone; the tables have what came before. Start over with `rm -r {0}`, or take another --data-dir",
+                "The last demo in {} did not come to its end. Its broker and its Kafka lived in memory, and what \
+                 they held is gone; the tables have what came before. Start over with `rm -r {}`, or take another \
+                 --data-dir",
                 folder.display(),
+                quoted(folder),
             )
             .into()),
             false => Ok(Self { path, _lock: lock }),
@@ -53,6 +55,15 @@ impl Marker {
             Err(e) if e.kind() != ErrorKind::NotFound => Err(e.into()),
             _ => Ok(()),
         }
+    }
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    match path.chars().all(|c| c.is_ascii_alphanumeric() || "/._-".contains(c)) {
+        true => path,
+        false => format!("'{}'", path.replace('\'', "'\\''")),
     }
 }
 
@@ -69,5 +80,11 @@ mod tests {
         assert!(Marker::set(&data).unwrap_err().to_string().contains("Another demo"));
         drop(killed); // as a kill does: without taking the mark away
         assert!(Marker::set(&data).unwrap_err().to_string().contains("rm -r"));
+    }
+
+    #[test]
+    fn the_command_to_start_over_can_be_pasted() {
+        assert_eq!(quoted(Path::new("milepost-data")), "milepost-data");
+        assert_eq!(quoted(Path::new("/tmp/my data; it's")), "'/tmp/my data; it'\\''s'");
     }
 }

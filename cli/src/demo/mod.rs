@@ -42,6 +42,9 @@ const OUTAGE: (Duration, Duration) = (Duration::from_secs(1), Duration::from_sec
 const DRAIN: Duration = Duration::from_secs(30);
 /// How long the broker's last answers may take.
 const HUSH: Duration = Duration::from_millis(500);
+/// A second signal counts from so long after the first on: `timeout` and some shells send each signal
+/// twice, to the process and to its group.
+const SECOND: Duration = Duration::from_secs(1);
 /// Kafka partitions of a topic: enough that few vehicles share one.
 const PARTITIONS: usize = 32;
 
@@ -66,8 +69,9 @@ pub struct Options {
     /// Where spools and the lake go; the lake is D/lake
     #[arg(long, value_name = "D", default_value = "milepost-data")]
     data_dir: PathBuf,
-    /// One more vehicle, named after FILE, that replays this NMEA or NDJSON log, as fast as it goes;
-    /// may be given several times
+    /// One more vehicle that replays this NMEA or NDJSON log, as fast as it goes; may be given several
+    /// times. It is called what FILE is called, without the folder and what follows the last dot, and
+    /// with `-` for each character that is no letter or digit of ASCII and none of `.`, `_` and `-`
     #[arg(long, value_name = "FILE")]
     replay: Vec<PathBuf>,
     /// No transforms: every reading that is accepted reaches a table unchanged
@@ -91,19 +95,15 @@ enum End {
 /// Runs the command.
 pub fn run(options: &Options) -> Result<Outcome, Failure> {
     let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "off".into());
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    for path in &options.replay {
-        std::fs::File::open(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
-        if path.is_dir() {
-            return Err(format!("{} is a folder: give --replay each log by itself", path.display()).into());
-        }
-    }
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    log.log_internal_errors(false).init();
+    options.replay.iter().try_for_each(|path| can_be_replayed(path))?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let summary = runtime.block_on(demo(options))?;
     // rumqttd cannot be stopped: its threads end with the process.
     runtime.shutdown_background();
     if options.json {
-        println!("{}", serde_json::to_string(&summary)?);
+        crate::say(&(serde_json::to_string(&summary)? + "\n"))?;
     }
     Ok(match summary.verdict {
         Verdict::Ok => Outcome::Good,
@@ -111,13 +111,22 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
     })
 }
 
+/// A log is opened here, for its first line, and by the vehicle: it must be there both times.
+fn can_be_replayed(path: &Path) -> Result<(), Failure> {
+    let shown = path.display();
+    let kind = std::fs::metadata(path).map_err(|e| format!("{shown} cannot be read: {e}"))?.file_type();
+    if kind.is_dir() {
+        return Err(format!("{shown} is a folder: give --replay each log by itself").into());
+    }
+    if !kind.is_file() {
+        return Err(format!("{shown} is a pipe or a device: write the log into a file first").into());
+    }
+    std::fs::File::open(path).map_err(|e| format!("{shown} cannot be read: {e}"))?;
+    Ok(())
+}
+
 async fn demo(options: &Options) -> Result<Summary, Failure> {
     let since = Instant::now();
-    // Before the mark is set: whoever is told to stop from here on takes it away again.
-    let mut told = signals()?;
-    let marker = Marker::set(&options.data_dir)?;
-    let folder = std::fs::canonicalize(&options.data_dir)?;
-    let lake = folder.join("lake");
     let plan = Plan {
         vehicles: options.vehicles,
         replays: options.replay.clone(),
@@ -126,22 +135,10 @@ async fn demo(options: &Options) -> Result<Summary, Failure> {
         speed: SPEED,
         transforms: !options.no_transforms,
     };
-    let vehicles = plan.vehicles + plan.replays.len();
-    let partitions = PARTITIONS.max(2 * vehicles).min(256) as i32;
-    let secret =
-        u128::from(milepost_agent::clock::entropy()) << 64 | u128::from(milepost_agent::clock::entropy());
-    let cloud = Cloud::start(&lake, vehicles + 64, partitions, secret).await?;
-    let gate = Arc::<Gate>::default();
-    let network = Proxy::start(cloud.broker(), gate.clone()).await?;
-    let fleet = match Fleet::start(&plan, &folder.join("vehicles"), network.address()).await {
-        Ok(fleet) => fleet,
-        Err(e) => {
-            // Nothing was sent: there is nothing in memory that could be missed.
-            cloud.stop(&[]).await?;
-            marker.clear()?;
-            return Err(e);
-        }
-    };
+    plan.sources()?;
+    // Before the mark is set: whoever is told to stop from here on takes it away again.
+    let mut told = signals()?;
+    let Chain { marker, lake, cloud, gate, network, fleet } = Chain::start(&plan, &options.data_dir).await?;
     let mut show = Show::start(&fleet.look());
     let end = drive(
         &plan,
@@ -167,21 +164,71 @@ async fn demo(options: &Options) -> Result<Summary, Failure> {
     let report = audit::audit(Arc::new(Folder::open(&lake)?), &stopped.expected).await?;
     marker.clear()?;
     let summary = Summary::new(&report, sizes, &stopped, full, &lake, since.elapsed());
-    summary.print(&report, options.json);
+    summary.print(&report, options.json)?;
     Ok(summary)
 }
 
-/// Tells when the demo is to stop: at the first SIGINT or SIGTERM. The second ends the process at once.
+/// Everything that runs.
+struct Chain {
+    marker: Marker,
+    /// The folder of the lake.
+    lake: PathBuf,
+    cloud: Cloud,
+    gate: Arc<Gate>,
+    network: Proxy,
+    fleet: Fleet,
+}
+
+impl Chain {
+    /// Starts everything, or takes away the mark where that does not succeed and nothing is left in
+    /// memory that could be missed.
+    async fn start(plan: &Plan, data_dir: &Path) -> Result<Self, Failure> {
+        let marker = Marker::set(data_dir)?;
+        let folder = std::fs::canonicalize(data_dir)?;
+        let (lake, gate) = (folder.join("lake"), Arc::<Gate>::default());
+        let (cloud, network) = match Self::cloud(plan, &lake, gate.clone()).await {
+            Ok(started) => started,
+            Err(e) => {
+                marker.clear()?;
+                return Err(e);
+            }
+        };
+        match Fleet::start(plan, &folder.join("vehicles"), network.address()).await {
+            Ok(fleet) => Ok(Self { marker, lake, cloud, gate, network, fleet }),
+            Err(e) => {
+                // Vehicles that did start may have sent what an earlier demo left.
+                cloud.stop(&[]).await?;
+                marker.clear()?;
+                Err(e)
+            }
+        }
+    }
+
+    async fn cloud(plan: &Plan, lake: &Path, gate: Arc<Gate>) -> Result<(Cloud, Proxy), Failure> {
+        let vehicles = plan.vehicles + plan.replays.len();
+        let partitions = PARTITIONS.max(2 * vehicles).min(256) as i32;
+        let secret =
+            u128::from(milepost_agent::clock::entropy()) << 64 | u128::from(milepost_agent::clock::entropy());
+        let cloud = Cloud::start(lake, vehicles + 64, partitions, secret).await?;
+        let network = Proxy::start(cloud.broker(), gate).await?;
+        Ok((cloud, network))
+    }
+}
+
+/// Tells when the demo is to stop: at the first SIGINT or SIGTERM. Another one, a while later, ends the
+/// process at once.
 fn signals() -> Result<watch::Receiver<bool>, Failure> {
     let (tell, told) = watch::channel(false);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     tokio::spawn(async move {
+        let mut first = None;
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
             }
-            if tell.send_replace(true) {
+            tell.send_replace(true);
+            if first.get_or_insert_with(Instant::now).elapsed() >= SECOND {
                 std::process::exit(130);
             }
         }

@@ -47,7 +47,7 @@ impl Show {
             Some(screen) => {
                 let _ = screen.bars.println(what);
             }
-            None => eprintln!("{:6.1} s  {what}", self.since.elapsed().as_secs_f64()),
+            None => crate::remark(&format!("{:6.1} s  {what}", self.since.elapsed().as_secs_f64())),
         }
     }
 

@@ -3,6 +3,7 @@
 use super::fleet::Stopped;
 use super::glob;
 use super::tap::Sizes;
+use crate::Failure;
 use crate::audit::{Report, Verdict};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -92,12 +93,13 @@ impl Summary {
     }
 
     /// Prints the summary for people: to standard error where standard output is for a machine.
-    pub(crate) fn print(&self, report: &Report, json: bool) {
-        let text = self.text(report).unwrap_or_default();
+    pub(crate) fn print(&self, report: &Report, json: bool) -> Result<(), Failure> {
+        let text = self.text(report)?;
         match json {
-            true => eprint!("{text}"),
-            false => print!("{text}"),
+            true => crate::remark(text.trim_end_matches('\n')),
+            false => crate::say(&text)?,
         }
+        Ok(())
     }
 
     fn text(&self, report: &Report) -> Result<String, std::fmt::Error> {

@@ -118,13 +118,15 @@ fn say(counters: &Counters, options: &Options, took: Duration) {
     let [readings, frames, bytes, connected, arrived] =
         [&counters.readings, &counters.frames, &counters.bytes, &counters.connected, &counters.arrived]
             .map(|n| n.load(Relaxed));
-    println!(
+    let line = format!(
         "{:7.1} s  {readings} readings ({:.0}/s) in {frames} frames of {bytes} bytes with the broker; of {} vehicles \
-         {connected} are connected, {arrived} have arrived",
+         {connected} are connected, {arrived} have arrived\n",
         took.as_secs_f64(),
         readings as f64 / took.as_secs_f64().max(0.001),
         options.vehicles,
     );
+    // The fleet drives on, whoever looks at it.
+    let _ = crate::say(&line);
 }
 
 /// When a vehicle's readings are due.
