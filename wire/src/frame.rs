@@ -1,7 +1,8 @@
 //! The frame: one batch of one stream, unchanged from vehicle to sink.
 //!
 //! ```text
-//! version (1 byte) · header in clear · body in columns · CRC-32C of all before it (4 bytes, lowest first)
+//! version (1 byte) · bits: header, body in columns · bytes of texts and images · CRC-32C of all before it
+//! (4 bytes, lowest first)
 //! ```
 //!
 //! What is in the header stands in `header`, the body in `body`, how a column of integers becomes small
@@ -12,13 +13,13 @@
 
 mod bits;
 mod body;
-mod cursor;
 mod header;
 mod hints;
 mod int;
 mod kinds;
 mod layout;
 mod motion;
+mod names;
 mod rice;
 mod times;
 
@@ -150,10 +151,6 @@ pub fn encode(batch: &Batch) -> Result<Vec<u8>, EncodeError> {
         return Err(EncodeError::Empty);
     };
     keeps_the_rules(batch).map_err(|why| EncodeError::Invalid { stream: batch.stream.to_string(), why })?;
-    let mut schema = Vec::new();
-    if matches!(batch.stream, Stream::Derived(_)) {
-        layout::write_schema(&mut schema, &rows.columns);
-    }
     let header = Header {
         version: crate::version::FRAME,
         vehicle: batch.vehicle.clone(),
@@ -163,16 +160,16 @@ pub fn encode(batch: &Batch) -> Result<Vec<u8>, EncodeError> {
         count: batch.len() as u32,
         ts_min,
         ts_max,
-        schema: fingerprint(&schema),
+        schema: layout::fingerprint(&batch.stream, rows.columns.iter().map(|c| &c.spec)),
         codec: Codec::Columnar,
         lineage: batch.lineage.clone(),
     };
-    let unit = header::unit_of(&rows.ts);
-    let span = ts_max.wrapping_sub(ts_min) as u64 / unit as u64;
-    let mut out = Vec::with_capacity(64 + schema.len() + batch.len() * 8);
-    header::write(&mut out, &header, unit);
-    out.extend_from_slice(&schema);
-    let mut out = body::write(out, rows, ts_min, unit, span);
+    let times = times::Span::of(&rows.ts, ts_min, ts_max);
+    let mut out = Vec::with_capacity(64 + batch.len() * 8);
+    out.push(header.version);
+    let mut w = bits::Writer::behind(out);
+    header::write(&mut w, &header, &times, &rows.columns);
+    let mut out = body::write(w, rows, &times);
     out.extend(CRC32C.checksum(&out).to_le_bytes());
     match out.len() {
         n if n > MAX_FRAME => Err(EncodeError::TooLarge(n)),
@@ -183,29 +180,14 @@ pub fn encode(batch: &Batch) -> Result<Vec<u8>, EncodeError> {
 /// Turns a frame back into its batch.
 pub fn decode(frame: &[u8]) -> Result<Batch, DecodeError> {
     let clear = open(frame)?;
-    let inside = &frame[..frame.len() - CRC];
-    let (specs, at) = match clear.header.stream.columns() {
-        Some(columns) => (columns.to_vec(), clear.end),
-        None => {
-            let mut c = cursor::Cursor::new(inside, clear.end);
-            let specs = layout::read_schema(&mut c)?;
-            if fingerprint(&inside[clear.end..c.at]) != clear.header.schema {
-                return c.wrong("columns that do not fit their fingerprint");
-            }
-            (specs, c.at)
-        }
-    };
-    let rows = body::read(inside, &clear, at, specs)?;
-    let Header { vehicle, boot, stream, first_seq, lineage, .. } = clear.header;
+    let header::Clear { header, times, columns, body } = clear;
+    let rows =
+        body::read(&frame[..frame.len() - CRC], header.count as usize, &times, columns.into_owned(), body)?;
+    let Header { vehicle, boot, stream, first_seq, lineage, .. } = header;
     Ok(Batch { vehicle, boot, stream, first_seq, lineage, rows })
 }
 
-/// The fingerprint of a derived stream's columns; 0 for a built-in stream, which brings none.
-fn fingerprint(schema: &[u8]) -> u32 {
-    if schema.is_empty() { 0 } else { CRC32C.checksum(schema) }
-}
-
-fn open(frame: &[u8]) -> Result<header::Clear, DecodeError> {
+fn open(frame: &[u8]) -> Result<header::Clear<'_>, DecodeError> {
     let malformed = |what, at| Err(DecodeError::Malformed { what, at });
     match frame.first() {
         None => return malformed("no version", 0),

@@ -4,7 +4,9 @@ mod batches;
 
 use batches::any_batch;
 use milepost_wire::frame::{EXPANSION, MAX_FRAME, MAX_READINGS, check, decode, encode};
-use milepost_wire::{Batch, BootId, Clock, ColumnSpec, DecodeError, Kind, Stream, Value, VehicleId};
+use milepost_wire::{
+    Batch, BootId, Clock, ColumnSpec, DecodeError, EncodeError, Kind, Stream, Value, VehicleId,
+};
 use proptest::prelude::*;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
@@ -44,13 +46,13 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static COUNTING: Counting = Counting;
 
-/// Decodes, and says how many bytes that held at its peak beside what was held before.
-fn decode_measured(frame: &[u8]) -> (Result<Batch, DecodeError>, usize) {
+/// Does something, and says how many bytes that held at its peak beside what was held before.
+fn measured<T>(work: impl FnOnce() -> T) -> (T, usize) {
     let before = HELD.with(|held| {
         held.set((held.get().0, held.get().0));
         held.get().0
     });
-    let result = decode(frame);
+    let result = work();
     let peak = HELD.with(|held| held.get().1);
     (result, peak.saturating_sub(before))
 }
@@ -61,7 +63,9 @@ fn bound(frame: &[u8]) -> usize {
 }
 
 fn assert_bounded(frame: &[u8]) {
-    let (result, peak) = decode_measured(frame);
+    let (header, peak) = measured(|| check(frame));
+    assert!(peak <= bound(frame), "{peak} bytes for the header of a frame of {}: {header:?}", frame.len());
+    let (result, peak) = measured(|| decode(frame));
     assert!(peak <= bound(frame), "{peak} bytes for a frame of {}: {result:?}", frame.len());
 }
 
@@ -161,25 +165,35 @@ fn every_kind_of_damage_is_named_with_its_place() {
     assert!(frame.to_string().contains("its columns are not those of the stream"), "{frame}");
     let good =
         encode(&batch("still", &[ColumnSpec::new("a", Kind::Int).unwrap()], 3, &[Value::Int(5)])).unwrap();
-    let with = |at: usize, byte: u8| {
+    let with = |at: usize, bits: usize, v: usize| {
         let mut bytes = good[..good.len() - 4].to_vec();
-        bytes[at] = byte;
+        for i in 0..bits {
+            let (byte, bit) = ((at + i) / 8, (at + i) % 8);
+            bytes[byte] = bytes[byte] & !(1 << bit) | ((v >> i & 1) as u8) << bit;
+        }
         decode(&sealed(bytes)).unwrap_err().to_string()
     };
-    // version 0, vehicle 1-2, boot 3-10, tag 11, first seq 12, count 13, first time 14, span 15, stream 16-21,
-    // fingerprint 22-25, columns 26-29.
-    for (at, byte, says) in [
-        (2, b'/', "a vehicle id"),
-        (1, 65, "too long"),
-        (11, 0x80, "codec"),
-        (13, 0, "number of rows"),
-        (15, 9, "times"),
-        (17, b'S', "derived stream's name"),
-        (22, 0, "fingerprint"),
-        (29, 9, "unknown kind"),
+    // Bits: version 0, vehicle 8 (length 8, case 14, character 15), boot 21, stream 85, codec 88, lineage 89,
+    // first seq 90, rows 105, unit of ticks 111, unit of the start 116, start 123, evenness 157, step 158, the
+    // stream's name 179 (length 179, "sti" 185, "ll" 201), columns 212, "a" 215 (length 215, character 221,
+    // kind 227), clocks 230, nulls 231, grid 232.
+    for (at, bits, v, says) in [
+        (15, 6, 63, "a name with a character that no name has"),
+        (14, 9, 0b11 | usize::from(b'/') << 2, "a vehicle id with other characters"),
+        (88, 1, 1, "codec"),
+        (90, 50, (1 << 49) - 1, "sequence number"),
+        (105, 10, 0x1ff, "number of rows"),
+        (111, 7, 0b111, "unit of times"),
+        (123, 64, usize::MAX, "more than 64 bits"),
+        (123, 33, u32::MAX as usize, "within 64 bits of µs"),
+        (185, 16, (26 * 39 + 19) * 39 + 8, "derived stream's name"),
+        (212, 11, 0b1111_1111, "more than 64 columns"),
+        (221, 6, 26, "column name"),
+        (227, 3, 7, "unknown kind"),
+        (230, 10, 0x3ff, "clock"),
     ] {
-        let message = with(at, byte);
-        assert!(message.contains(says) && message.contains("at byte"), "byte {at}: {message}");
+        let message = with(at, bits, v);
+        assert!(message.contains(says) && message.contains("at byte"), "bit {at}: {message}");
     }
     assert!(matches!(decode(&[]), Err(DecodeError::Malformed { at: 0, .. })));
     assert!(matches!(decode(&vec![1; MAX_FRAME + 1]), Err(DecodeError::Malformed { .. })));
@@ -201,4 +215,74 @@ fn sequence_numbers_end_before_they_overflow() {
     batches::assert_round_trip(&last);
     last.first_seq += 1;
     assert!(encode(&last).is_err());
+}
+
+/// A frame that holds one image is as long as the image and some: where exactly it becomes too long, the
+/// encoder and the decoder agree.
+#[test]
+fn an_image_may_fill_the_largest_frame_and_not_one_byte_more() {
+    let columns = [ColumnSpec::new("image", Kind::Bytes).unwrap()];
+    let image = |n: usize| batch("still", &columns, 1, &[Value::Bytes(vec![0xd8; n])]);
+    let beside = encode(&image(4 << 19)).unwrap().len() - (4 << 19);
+    let largest = image(MAX_FRAME - beside);
+    assert_eq!(encode(&largest).unwrap().len(), MAX_FRAME);
+    batches::assert_round_trip(&largest);
+    assert_bounded(&encode(&largest).unwrap());
+    assert_eq!(encode(&image(MAX_FRAME - beside + 1)), Err(EncodeError::TooLarge(MAX_FRAME + 1)));
+}
+
+#[test]
+fn more_readings_than_a_frame_takes_are_refused_with_a_way_out() {
+    let columns = [ColumnSpec::new("a", Kind::Int).unwrap()];
+    let error = encode(&batch("still", &columns, 65_536, &[Value::Int(1)])).unwrap_err().to_string();
+    assert!(error.contains("more than 8192 readings"), "{error}");
+}
+
+/// The widest frame: as many columns as there may be, each with as many rows, all of them any number.
+#[test]
+fn every_number_in_every_column_of_the_widest_frame_comes_back() {
+    let mut state = 7u64;
+    let mut any = move || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        state ^ state >> 29
+    };
+    let columns: Vec<ColumnSpec> =
+        (0..48).map(|i| ColumnSpec::new(format!("c{i}"), Kind::Int).unwrap()).collect();
+    let mut widest = batch("wide", &columns, MAX_READINGS, &vec![Value::Int(0); 48]);
+    for column in &mut widest.rows.columns {
+        let values = (0..MAX_READINGS).map(|_| any() as i64).collect();
+        column.values = milepost_wire::Values::Int(values);
+    }
+    batches::assert_round_trip(&widest);
+}
+
+/// Every frame of one flipped bit, under a checksum that fits.
+#[test]
+fn any_bit_of_a_frame_may_flip() {
+    let columns = [
+        ColumnSpec::new("lat_e7", Kind::Int).unwrap(),
+        ColumnSpec::new("lon_e7", Kind::Int).unwrap(),
+        ColumnSpec::new("speed_mm_s", Kind::Int).unwrap(),
+        ColumnSpec::new("heading_cdeg", Kind::Int).unwrap(),
+        ColumnSpec::new("note", Kind::Text).unwrap(),
+    ];
+    let values = [515_074_000, -1_278_000, 13_400, 35_900].map(Value::Int);
+    let mut frame = batch("flip", &columns, 40, &[&values[..], &[Value::Text("held".into())]].concat());
+    for (c, column) in frame.rows.columns.iter_mut().enumerate().take(4) {
+        if let milepost_wire::Values::Int(v) = &mut column.values {
+            (0..)
+                .zip(v)
+                .for_each(|(i, v)| *v += (i * i * 37 + i * 11) % (23 + c as i64) * i64::from(i % 3 > 0));
+        }
+    }
+    let frame = encode(&frame).unwrap();
+    for bit in 8..(frame.len() - 4) * 8 {
+        let mut bytes = frame[..frame.len() - 4].to_vec();
+        bytes[bit / 8] ^= 1 << (bit % 8);
+        let frame = sealed(bytes);
+        assert_bounded(&frame);
+        if let Ok(batch) = decode(&frame) {
+            batches::assert_round_trip(&batch);
+        }
+    }
 }

@@ -1,20 +1,19 @@
 //! The body: the columns one after the other as bits, then the bytes of texts and images.
 //!
 //! ```text
-//! derived streams: the columns' names and kinds, whole bytes
-//! bits    times, clocks, columns in their order, but positions last where speed and heading are there too
+//! bits    times, clocks, whether a column has a null, columns in their order, but positions last where
+//!         speed and heading are there too
 //! zeros   only where the frame would be shorter than 1/EXPANSION of what it holds
 //! bytes   of text and bytes columns, the first written column's last
 //! ```
 
 use super::bits::{Reader, Writer};
-use super::header::Clear;
 use super::hints;
 use super::int::{self, Scratch};
 use super::kinds::{self, Heap};
 use super::layout::{self, Moving, cells_footprint, mask_footprint, nulls};
 use super::motion::{Axis, Motion, Way};
-use super::times;
+use super::times::Span;
 use super::{CRC, DecodeError, EXPANSION};
 use crate::columns::{Column, Columns, Validity, Values, VarBytes};
 use crate::reading::Clock;
@@ -24,19 +23,21 @@ use alloc::vec::Vec;
 /// What the columns share while they are written.
 struct Writing<'a> {
     w: Writer,
+    /// Whether no column has a null.
+    full: bool,
     mask: Option<&'a Validity>,
     heaps: Vec<Heap<'a>>,
     scratch: Scratch,
 }
 
-/// Appends rows that keep the rules to a header.
-pub(super) fn write(out: Vec<u8>, rows: &Columns, start: i64, unit: i64, span: u64) -> Vec<u8> {
-    let mut writing =
-        Writing { w: Writer::behind(out), mask: None, heaps: Vec::new(), scratch: Scratch::default() };
-    let ticks: Vec<i64> =
-        rows.ts.iter().map(|t| (t.wrapping_sub(start) as u64 / unit as u64) as i64).collect();
-    times::write(&mut writing.w, &ticks, span, &mut writing.scratch);
-    write_clocks(&mut writing.w, &rows.clock);
+/// Writes rows that keep the rules behind a header.
+pub(super) fn write(mut w: Writer, rows: &Columns, times: &Span) -> Vec<u8> {
+    let mut scratch = Scratch::default();
+    times.write_times(&mut w, &rows.ts, &mut scratch);
+    write_clocks(&mut w, &rows.clock);
+    let full = rows.columns.iter().all(|c| nulls(c).is_none());
+    w.flag(!full);
+    let mut writing = Writing { w, full, mask: None, heaps: Vec::new(), scratch };
     let moving = Moving::find(rows.columns.iter().map(|c| &c.spec));
     for (i, column) in rows.columns.iter().enumerate() {
         if moving.is_none_or(|m| !m.holds(i)) {
@@ -70,6 +71,7 @@ impl<'a> Writing<'a> {
     fn column(&mut self, column: &'a Column, way: Option<&Way<'_>>) {
         let mask = nulls(column);
         match mask {
+            None if self.full => {}
             None => self.w.put(0, 1),
             Some(mask) if mask.count_set() == 0 => return self.w.put(0b01, 2),
             Some(mask) if self.mask == Some(mask) => self.w.put(0b111, 3),
@@ -142,6 +144,8 @@ struct Reading<'a> {
     frame: &'a [u8],
     r: Reader<'a>,
     n: usize,
+    /// Whether no column has a null.
+    full: bool,
     mask: Option<Validity>,
     /// Where the bytes of the columns that were read start.
     heap: usize,
@@ -149,18 +153,17 @@ struct Reading<'a> {
     left: u64,
 }
 
-/// Reads the rows of a frame, `frame` being all of it but its CRC.
-pub(super) fn read(
-    frame: &[u8],
-    clear: &Clear,
-    at: usize,
+/// Reads the rows of a frame, `frame` being all of it but its CRC, and `r` at the body's first bit.
+pub(super) fn read<'a>(
+    frame: &'a [u8],
+    n: usize,
+    times: &Span,
     specs: Vec<ColumnSpec>,
+    r: Reader<'a>,
 ) -> Result<Columns, DecodeError> {
     let most = (frame.len() + CRC) as u64 * EXPANSION;
-    let n = clear.header.count as usize;
-    let r = Reader::new(frame, at);
-    let mut reading = Reading { frame, r, n, mask: None, heap: frame.len(), left: most };
-    let rows = reading.rows(clear, specs);
+    let mut reading = Reading { frame, r, n, full: false, mask: None, heap: frame.len(), left: most };
+    let rows = reading.rows(times, specs);
     let rows = rows.and_then(|rows| reading.end(most).map(|()| rows));
     rows.map_err(|what| DecodeError::Malformed { what, at: reading.r.byte().min(frame.len()) })
 }
@@ -171,13 +174,13 @@ impl Reading<'_> {
         Ok(())
     }
 
-    fn rows(&mut self, clear: &Clear, specs: Vec<ColumnSpec>) -> Result<Columns, &'static str> {
+    fn rows(&mut self, times: &Span, specs: Vec<ColumnSpec>) -> Result<Columns, &'static str> {
         let cells: u64 = specs.iter().map(|s| cells_footprint(s.kind, self.n)).sum();
         self.spend(self.n as u64 * 9 + cells)?;
         let mut ts = alloc::vec![0; self.n];
-        times::read(&mut self.r, &mut ts, clear.span)?;
-        self.times(&mut ts, clear)?;
+        times.read_times(&mut self.r, &mut ts)?;
         let clock = read_clocks(&mut self.r, self.n)?;
+        self.full = !self.r.flag();
         let moving = Moving::find(specs.iter());
         let mut columns: Vec<Column> = specs.into_iter().map(Column::new).collect();
         for (i, column) in columns.iter_mut().enumerate() {
@@ -201,22 +204,6 @@ impl Reading<'_> {
         Ok(Columns { ts, clock, columns })
     }
 
-    /// Turns ticks into times and holds them against the header.
-    fn times(&self, ts: &mut [i64], clear: &Clear) -> Result<(), &'static str> {
-        let (mut least, mut most) = (u64::MAX, 0);
-        for t in ts.iter() {
-            least = least.min(*t as u64);
-            most = most.max(*t as u64);
-        }
-        if (least, most) != (0, clear.span) {
-            return Err("times that are not those of the header");
-        }
-        for t in ts {
-            *t = clear.header.ts_min.wrapping_add(t.wrapping_mul(clear.unit));
-        }
-        Ok(())
-    }
-
     fn column(&mut self, column: &mut Column, way: Option<&Way<'_>>) -> Result<(), &'static str> {
         let mask = self.read_mask()?;
         let set = mask.as_ref().map_or(self.n, Validity::count_set);
@@ -236,7 +223,7 @@ impl Reading<'_> {
     }
 
     fn read_mask(&mut self) -> Result<Option<Validity>, &'static str> {
-        if !self.r.flag() {
+        if self.full || !self.r.flag() {
             return Ok(None);
         }
         if !self.r.flag() {

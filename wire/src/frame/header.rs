@@ -1,126 +1,126 @@
-//! The header's bytes. They are what postcard makes of these fields, one after the other:
+//! The header's bits: what the bridge needs, in clear behind the version.
 //!
-//! | field | as | bytes |
-//! |---|---|---|
-//! | vehicle | text | 1 + length |
-//! | boot | `[u8; 8]`, most significant first | 8 |
-//! | tag | `u8`: bits 0–2 the stream's number (7: derived), 3–4 the unit of time (µs, ms, 0.1 s, s), 5 whether there is a lineage, 6–7 the codec | 1 |
-//! | first sequence number | varint | 1–9 |
-//! | number of rows | varint | 1–2 |
-//! | first time, in the unit | zigzag varint | 1–10 |
-//! | last time less the first, in the unit | varint | 1–10 |
-//! | derived streams: name, fingerprint of the columns | text, `[u8; 4]` | 5 + length |
-//! | with a lineage: the digests | varint, then `[u8; 8]` each | 1 + 8 each |
+//! | field | bits |
+//! |---|---|
+//! | vehicle | see `names` |
+//! | boot | 64 |
+//! | stream's number (7: derived) | 3 |
+//! | codec | 1 |
+//! | whether there is a lineage | 1 |
+//! | first sequence number | Golomb 14 |
+//! | number of rows, less 1 | Golomb 5 |
+//! | times | see `times` |
+//! | with a lineage: number of transforms less 1, digests | 5, 64 each |
+//! | derived streams: name, columns | see `names`, `layout` |
 
-use super::bits::{unzigzag, zigzag};
-use super::cursor::{Cursor, put_text, put_varint};
-use super::{Codec, DecodeError, Header, MAX_LINEAGE, MAX_READINGS};
+use super::bits::{Reader, Writer};
+use super::times::Span;
+use super::{Codec, DecodeError, Header, MAX_LINEAGE, MAX_READINGS, layout, names};
+use crate::columns::Column;
 use crate::id::{BootId, Digest, VehicleId};
-use crate::stream::{Stream, StreamName};
+use crate::stream::{ColumnSpec, Stream, StreamName};
+use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
-const DERIVED: u8 = 7;
-const LINEAGE: u8 = 1 << 5;
-/// The units of time, µs.
-const UNITS: [i64; 4] = [1, 1_000, 100_000, 1_000_000];
+const DERIVED: u64 = 7;
+const SEQUENCE: u32 = 14;
+const COUNT: u32 = 5;
 
 /// A header and what the body needs of it beside.
-pub(super) struct Clear {
+pub(super) struct Clear<'a> {
     pub(super) header: Header,
-    /// The unit of the body's times, µs.
-    pub(super) unit: i64,
-    /// The last time less the first, in units.
-    pub(super) span: u64,
-    /// The first byte of the body.
-    pub(super) end: usize,
+    pub(super) times: Span,
+    /// The stream's columns.
+    pub(super) columns: Cow<'static, [ColumnSpec]>,
+    /// At the first bit of the body.
+    pub(super) body: Reader<'a>,
 }
 
-/// The coarsest unit that gives back all times.
-pub(super) fn unit_of(times: &[i64]) -> i64 {
-    UNITS.into_iter().rev().find(|u| times.iter().all(|t| t % u == 0)).unwrap_or(1)
-}
-
-/// Appends the header.
-pub(super) fn write(out: &mut Vec<u8>, header: &Header, unit: i64) {
-    out.push(header.version);
-    put_text(out, header.vehicle.as_str());
-    out.extend(header.boot.0.to_be_bytes());
-    let stream = Stream::BUILT_IN.iter().position(|s| *s == header.stream).map_or(DERIVED, |i| i as u8);
-    let unit_code = UNITS.iter().position(|u| *u == unit).unwrap_or(0) as u8;
-    let lineage = if header.lineage.is_empty() { 0 } else { LINEAGE };
-    out.push(stream | unit_code << 3 | lineage | (header.codec as u8) << 6);
-    put_varint(out, header.first_seq);
-    put_varint(out, u64::from(header.count));
-    put_varint(out, zigzag(header.ts_min / unit));
-    put_varint(out, header.ts_max.wrapping_sub(header.ts_min) as u64 / unit as u64);
+/// Writes the header.
+pub(super) fn write(w: &mut Writer, header: &Header, times: &Span, columns: &[Column]) {
+    names::write_vehicle(w, header.vehicle.as_str());
+    w.put(header.boot.0, 64);
+    w.put(Stream::BUILT_IN.iter().position(|s| *s == header.stream).map_or(DERIVED, |i| i as u64), 3);
+    w.put(header.codec as u64, 1);
+    w.flag(!header.lineage.is_empty());
+    w.golomb(header.first_seq, SEQUENCE);
+    w.golomb(u64::from(header.count) - 1, COUNT);
+    times.write(w, header.count);
+    if let Some(more) = header.lineage.len().checked_sub(1) {
+        w.put(more as u64, 5);
+        header.lineage.iter().for_each(|d| w.put(u64::from_le_bytes(d.0), 64));
+    }
     if let Stream::Derived(name) = &header.stream {
-        put_text(out, name.as_str());
-        out.extend(header.schema.to_be_bytes());
-    }
-    if !header.lineage.is_empty() {
-        put_varint(out, header.lineage.len() as u64);
-        header.lineage.iter().for_each(|d| out.extend(d.0));
+        names::write(w, name.as_str());
+        layout::write_columns(w, columns);
     }
 }
 
-/// Reads the header of a frame whose version is known.
-pub(super) fn read(frame: &[u8]) -> Result<Clear, DecodeError> {
-    let mut c = Cursor::new(frame, 0);
-    let version = c.byte()?;
-    let Ok(vehicle) = VehicleId::new(c.text(VehicleId::MAX_LEN)?) else {
-        return c.wrong("a vehicle id with other characters than A-Z a-z 0-9 . _ -");
-    };
-    let boot = BootId(u64::from_be_bytes(c.array()?));
-    let tag = c.byte()?;
-    if tag >> 6 != Codec::Columnar as u8 {
-        return c.wrong("a codec that this program does not know");
+/// Reads the header of a frame (without its CRC) whose version is known.
+pub(super) fn read(frame: &[u8]) -> Result<Clear<'_>, DecodeError> {
+    let mut r = Reader::new(frame, 1);
+    let read = read_fields(&mut r, frame[0]);
+    // Behind the end there are zeros, which may be wrong in any way.
+    let read = if r.overrun() { Err("an early end") } else { read };
+    match read {
+        Ok((header, times, columns)) => Ok(Clear { header, times, columns, body: r }),
+        Err(what) => Err(DecodeError::Malformed { what, at: r.byte().min(frame.len()) }),
     }
-    let unit = UNITS[usize::from(tag >> 3 & 3)];
-    let first_seq = c.varint()?;
-    let count = match c.varint()? {
-        n if (1..=MAX_READINGS as u64).contains(&n) => n as u32,
-        _ => return c.wrong("a number of rows that is not 1 to 8192"),
+}
+
+fn read_fields(
+    r: &mut Reader<'_>,
+    version: u8,
+) -> Result<(Header, Span, Cow<'static, [ColumnSpec]>), &'static str> {
+    let vehicle = VehicleId::new(names::read_vehicle(r)?)
+        .map_err(|_| "a vehicle id with other characters than A-Z a-z 0-9 . _ -")?;
+    let boot = BootId(r.get(64));
+    let number = r.get(3);
+    if r.get(1) != Codec::Columnar as u64 {
+        return Err("a codec that this program does not know");
+    }
+    let transforms = r.flag();
+    let first_seq = r.golomb(SEQUENCE)?;
+    let count = match r.golomb(COUNT)? {
+        less if less < MAX_READINGS as u64 => less as u32 + 1,
+        _ => return Err("a number of rows that is not 1 to 8192"),
     };
     if first_seq > i64::MAX as u64 - u64::from(count) {
-        return c.wrong("a sequence number above 2^63");
+        return Err("a sequence number above 2^63");
     }
-    let start = unzigzag(c.varint()?);
-    let span = c.varint()?;
-    let times =
-        (i128::from(start) * i128::from(unit), (i128::from(start) + i128::from(span)) * i128::from(unit));
-    let (Ok(ts_min), Ok(ts_max)) = (i64::try_from(times.0), i64::try_from(times.1)) else {
-        return c.wrong("a time that is not within 64 bits of µs");
-    };
-    let (stream, schema) = match tag & 7 {
-        DERIVED => {
-            let Ok(name) = StreamName::new(c.text(StreamName::MAX_LEN)?) else {
-                return c.wrong("a derived stream's name that cannot be one");
-            };
-            (Stream::Derived(name), u32::from_be_bytes(c.array()?))
-        }
-        number => (Stream::BUILT_IN[usize::from(number)].clone(), 0),
-    };
+    let times = Span::read(r, count)?;
     let mut lineage = Vec::new();
-    if tag & LINEAGE != 0 {
-        let n = c.varint()?;
-        if !(1..=MAX_LINEAGE as u64).contains(&n) {
-            return c.wrong("a lineage that is not of 1 to 32 transforms");
-        }
-        let digests = c.take(n as usize * 8)?;
-        lineage.extend(digests.chunks_exact(8).map(|d| Digest(d.try_into().unwrap_or_default())));
+    if transforms {
+        let n = r.get(5) as usize + 1;
+        lineage.extend((0..n).map(|_| Digest(r.get(64).to_le_bytes())));
     }
+    let (stream, columns) = match number {
+        DERIVED => {
+            let name =
+                StreamName::new(names::read(r)?).map_err(|_| "a derived stream's name that cannot be one")?;
+            (Stream::Derived(name), Cow::Owned(layout::read_columns(r)?))
+        }
+        number => {
+            let stream = Stream::BUILT_IN[number as usize].clone();
+            let columns = stream.columns().unwrap_or_default();
+            (stream, Cow::Borrowed(columns))
+        }
+    };
     let header = Header {
         version,
         vehicle,
         boot,
-        stream,
         first_seq,
         count,
-        ts_min,
-        ts_max,
-        schema,
+        ts_min: times.start,
+        ts_max: times.end(),
+        schema: layout::fingerprint(&stream, columns.iter()),
+        stream,
         codec: Codec::Columnar,
         lineage,
     };
-    Ok(Clear { header, unit, span, end: c.at })
+    Ok((header, times, columns))
 }
+
+// The number of transforms less 1 has 5 bits.
+const _: () = assert!(MAX_LINEAGE == 32);

@@ -32,6 +32,11 @@ impl Grid {
         (round_div(index * self.num, self.den) == v).then_some(index)
     }
 
+    /// What a Golomb parameter of values is for multiples.
+    pub(super) fn parameter(self, of_values: u32) -> u32 {
+        of_values.saturating_sub((self.num / self.den).max(1).ilog2()).max(1)
+    }
+
     /// The value of a multiple.
     #[inline]
     pub(super) fn value(self, index: i64) -> Option<i64> {
@@ -52,9 +57,9 @@ fn round_div(a: i64, b: i64) -> i64 {
 pub(super) struct Hint {
     /// Grids other than 1, the coarsest first; none, or a power of two of them.
     pub(super) grids: &'static [Grid],
-    /// Golomb parameter of the first value, at least 1.
+    /// Golomb parameter of the first value, at least 1, where there is no grid.
     pub(super) first: u32,
-    /// Golomb parameter of the first step, at least 1.
+    /// Golomb parameter of the first step, likewise.
     pub(super) step: u32,
     /// Where values start again at 0, in units: 36000 for a heading; 0 for never.
     pub(super) circle: i64,

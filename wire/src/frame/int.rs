@@ -7,15 +7,15 @@
 
 use super::bits::{Reader, Writer, golomb_bits, unzigzag, zigzag};
 use super::hints::{Grid, Hint, UNIT};
-use super::motion::{Steps, Way};
+use super::motion::{Pace, Steps, Way};
 use super::rice;
 use alloc::vec::Vec;
 
 /// What the next value is expected to be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Guess {
-    /// The first one.
-    First,
+    /// A level that follows the values slowly: noise around a value that holds.
+    Level,
     /// The last one.
     Last,
     /// As far from the last one as half the last step.
@@ -28,23 +28,31 @@ enum Guess {
     ReckonedHalf,
     /// The same, and all of what it missed last.
     ReckonedAll,
+    /// Where dead reckoning with the speed at the step's end puts it: a receiver that adds its speed up.
+    Summed,
 }
 
 impl Guess {
-    const PLAIN: [Guess; 4] = [Guess::First, Guess::Last, Guess::HalfStep, Guess::Step];
-    const MOVING: [Guess; 7] = [
-        Guess::First,
+    const PLAIN: [Guess; 4] = [Guess::Level, Guess::Last, Guess::HalfStep, Guess::Step];
+    const MOVING: [Guess; 8] = [
+        Guess::Level,
         Guess::Last,
         Guess::HalfStep,
         Guess::Step,
         Guess::Reckoned,
         Guess::ReckonedHalf,
         Guess::ReckonedAll,
+        Guess::Summed,
     ];
 
     /// Whether the first step is written apart, because this guess misses all of it.
     fn first_step_apart(self) -> bool {
         matches!(self, Guess::HalfStep | Guess::Step)
+    }
+
+    /// The speed that dead reckoning takes for a step.
+    fn pace(self) -> Pace {
+        if self == Guess::Summed { Pace::End } else { Pace::Mean }
     }
 
     /// What is added to the dead-reckoned step.
@@ -55,6 +63,11 @@ impl Guess {
             _ => 0,
         }
     }
+}
+
+/// How far a level goes towards a value that it missed.
+fn pull(miss: i64) -> i64 {
+    miss.wrapping_add(2) >> 2
 }
 
 /// Buffers that one batch's columns share.
@@ -90,7 +103,7 @@ pub(super) fn write(
         Some(i) => (hint.grids[i], &indices[..]),
         None => (UNIT, values),
     };
-    w.golomb(zigzag(values[0]), hint.first);
+    w.golomb(zigzag(values[0]), on.parameter(hint.first));
     if !rest.is_empty() {
         w.flag(constant);
         if !constant {
@@ -122,7 +135,7 @@ pub(super) fn read(
     if !hint.grids.is_empty() && r.flag() {
         grid = hint.grids[r.get(hint.grids.len().trailing_zeros()) as usize];
     }
-    out[0] = unzigzag(r.golomb(hint.first)?);
+    out[0] = unzigzag(r.golomb(grid.parameter(hint.first))?);
     if out.len() > 1 {
         match r.flag() {
             true => {
@@ -162,16 +175,28 @@ fn series(
         None if circle > 0 && !round => &Guess::PLAIN[..1],
         None => &Guess::PLAIN,
     };
-    let steps = way.map(|w| w.steps(values[0], grid.num, grid.den));
+    let steps = way.map(|w| [Pace::Mean, Pace::End].map(|pace| w.steps(pace, values[0], grid.num, grid.den)));
+    let first_step = grid.parameter(hint.step);
     // The last are the likeliest, and spare the others the search for their parameters.
-    let choices = guesses.iter().rev().map(|g| (*g as u64, g.first_step_apart().then_some(hint.step)));
+    let choices = guesses.iter().rev().map(|g| Choice {
+        code: *g as u64,
+        apart: g.first_step_apart().then_some(first_step),
+        holds: matches!(g, Guess::Level | Guess::Last | Guess::Step),
+    });
     let numbers = |code: u64, out: &mut Vec<u64>| misses(guesses[code as usize], values, circle, steps, out);
     write_best(w, choices, if way.is_some() { 3 } else { 2 }, numbers, scratch);
 }
 
-/// A way to write a series: its code, and the Golomb parameter of its first number where that is written
-/// apart.
-pub(super) type Choice = (u64, Option<u32>);
+/// A way to write a series.
+#[derive(Clone, Copy)]
+pub(super) struct Choice {
+    /// How it is called on the wire.
+    pub(super) code: u64,
+    /// The Golomb parameter of its first number, where that is written apart.
+    pub(super) apart: Option<u32>,
+    /// Whether it may miss nothing for long, and then much.
+    pub(super) holds: bool,
+}
 
 /// Writes a series in the way that takes the fewest bits; `numbers` makes the numbers of a way.
 pub(super) fn write_best(
@@ -183,20 +208,19 @@ pub(super) fn write_best(
 ) {
     let mut best: Option<(Choice, rice::Plan)> = None;
     for choice in choices {
-        numbers(choice.0, &mut scratch.trial);
+        numbers(choice.code, &mut scratch.trial);
         let (apart, rest) = apart(choice, &scratch.trial);
         let wanted = best.as_ref().map_or(u32::MAX, |(_, plan)| plan.bits);
-        let Some(mut plan) = rice::plan(rest, wanted) else { continue };
+        let Some(mut plan) = rice::plan(rest, choice.holds, wanted) else { continue };
         plan.bits += apart.map_or(0, |(u, k)| golomb_bits(u, k));
         // Of equals the one with the lower code, so that it does not matter which is tried first.
-        if (plan.bits, choice.0) < best.as_ref().map_or((u32::MAX, 0), |((code, _), plan)| (plan.bits, *code))
-        {
+        if (plan.bits, choice.code) < best.as_ref().map_or((u32::MAX, 0), |(c, plan)| (plan.bits, c.code)) {
             best = Some((choice, plan));
             core::mem::swap(&mut scratch.trial, &mut scratch.best);
         }
     }
     let Some((choice, plan)) = best else { return };
-    w.put(choice.0, code_bits);
+    w.put(choice.code, code_bits);
     let (apart, rest) = apart(choice, &scratch.best);
     if let Some((u, k)) = apart {
         w.golomb(u, k);
@@ -206,18 +230,25 @@ pub(super) fn write_best(
 
 /// The number that is written apart, with its parameter, and the others.
 fn apart(choice: Choice, numbers: &[u64]) -> (Option<(u64, u32)>, &[u64]) {
-    match (choice.1, numbers.split_first()) {
+    match (choice.apart, numbers.split_first()) {
         (Some(k), Some((&first, rest))) => (Some((first, k)), rest),
         _ => (None, numbers),
     }
 }
 
 /// What a guess misses at every value but the first.
-fn misses(guess: Guess, values: &[i64], circle: i64, steps: Option<Steps<'_>>, out: &mut Vec<u64>) {
+fn misses(guess: Guess, values: &[i64], circle: i64, steps: Option<[Steps<'_>; 2]>, out: &mut Vec<u64>) {
     out.clear();
     let pairs = values.windows(2).map(|p| shorter_way(p[1].wrapping_sub(p[0]), circle));
     match guess {
-        Guess::First => out.extend(values[1..].iter().map(|v| zigzag(v.wrapping_sub(values[0])))),
+        Guess::Level => {
+            let mut level = values[0];
+            out.extend(values[1..].iter().map(|v| {
+                let miss = v.wrapping_sub(level);
+                level = level.wrapping_add(pull(miss));
+                zigzag(miss)
+            }));
+        }
         Guess::Last => out.extend(pairs.map(zigzag)),
         Guess::HalfStep | Guess::Step => {
             let mut before = 0;
@@ -227,8 +258,8 @@ fn misses(guess: Guess, values: &[i64], circle: i64, steps: Option<Steps<'_>>, o
                 zigzag(step.wrapping_sub(guessed))
             }));
         }
-        Guess::Reckoned | Guess::ReckonedHalf | Guess::ReckonedAll => {
-            let Some(steps) = steps else { return };
+        Guess::Reckoned | Guess::ReckonedHalf | Guess::ReckonedAll | Guess::Summed => {
+            let Some(steps) = steps.map(|both| both[guess.pace() as usize]) else { return };
             let mut missed = 0i64;
             out.extend(pairs.enumerate().map(|(i, step)| {
                 let miss = step.wrapping_sub(steps.to(i + 1));
@@ -260,12 +291,12 @@ fn read_series(
 ) -> Result<(), &'static str> {
     let circle = circle(hint, grid);
     let code = r.get(if way.is_some() { 3 } else { 2 }) as usize;
-    let guess = *Guess::MOVING.get(code).ok_or("an unknown predictor")?;
+    let guess = Guess::MOVING[code];
     let first = out[0];
     let misses = &mut out[1..];
     match guess.first_step_apart() {
         true => {
-            misses[0] = unzigzag(r.golomb(hint.step)?);
+            misses[0] = unzigzag(r.golomb(grid.parameter(hint.step))?);
             rice::read(r, &mut misses[1..])?;
         }
         false => rice::read(r, misses)?,
@@ -276,7 +307,11 @@ fn read_series(
     };
     let (mut last, mut step) = (first, 0i64);
     match guess {
-        Guess::First => misses.iter_mut().for_each(|v| *v = v.wrapping_add(first)),
+        Guess::Level => misses.iter_mut().for_each(|v| {
+            let miss = *v;
+            *v = last.wrapping_add(miss);
+            last = last.wrapping_add(pull(miss));
+        }),
         Guess::Last => misses.iter_mut().for_each(|v| {
             last = add(last, *v);
             *v = last;
@@ -291,9 +326,9 @@ fn read_series(
             last = add(last, step);
             *v = last;
         }),
-        Guess::Reckoned | Guess::ReckonedHalf | Guess::ReckonedAll => {
+        Guess::Reckoned | Guess::ReckonedHalf | Guess::ReckonedAll | Guess::Summed => {
             let Some(way) = way else { return Err("dead reckoning without speed and heading") };
-            let steps = way.steps(first, grid.num, grid.den);
+            let steps = way.steps(guess.pace(), first, grid.num, grid.den);
             let mut missed = 0i64;
             for (i, v) in misses.iter_mut().enumerate() {
                 missed = v.wrapping_add(guess.correction(missed));

@@ -1,9 +1,9 @@
 //! Which columns a body has, in which order they are written, and how much memory they take.
 
-use super::cursor::{Cursor, put_text, put_varint};
-use super::{DecodeError, MAX_COLUMNS};
+use super::bits::{Reader, Writer};
+use super::{CRC32C, MAX_COLUMNS, names};
 use crate::columns::{Column, Columns, Validity, Values};
-use crate::stream::{ColumnSpec, Kind, StreamName};
+use crate::stream::{ColumnSpec, Kind, Stream};
 use alloc::vec::Vec;
 
 /// Where the columns are that dead reckoning takes.
@@ -69,39 +69,53 @@ pub(super) fn nulls(column: &Column) -> Option<&Validity> {
     column.validity.as_ref().filter(|v| v.count_set() < v.len())
 }
 
-/// Appends the names and kinds of a derived stream's columns.
-pub(super) fn write_schema(out: &mut Vec<u8>, columns: &[Column]) {
-    put_varint(out, columns.len() as u64);
+/// Golomb parameter of the number of columns.
+const COLUMNS: u32 = 2;
+
+/// Writes the names and kinds of a derived stream's columns.
+pub(super) fn write_columns(w: &mut Writer, columns: &[Column]) {
+    w.golomb(columns.len() as u64, COLUMNS);
     for column in columns {
-        put_text(out, &column.spec.name);
-        out.push(column.spec.kind as u8);
+        names::write(w, &column.spec.name);
+        w.put(column.spec.kind as u64, 3);
     }
 }
 
-/// Reads what [`write_schema`] wrote.
-pub(super) fn read_schema(c: &mut Cursor<'_>) -> Result<Vec<ColumnSpec>, DecodeError> {
-    let n = c.varint()?;
+/// Reads what [`write_columns`] wrote.
+pub(super) fn read_columns(r: &mut Reader<'_>) -> Result<Vec<ColumnSpec>, &'static str> {
+    let n = r.golomb(COLUMNS)?;
     if n > MAX_COLUMNS as u64 {
-        return c.wrong("more than 64 columns");
+        return Err("more than 64 columns");
     }
     let mut specs: Vec<ColumnSpec> = Vec::new();
     for _ in 0..n {
-        let name = c.text(StreamName::MAX_LEN)?;
-        let kind = match c.byte()? {
+        let name = names::read(r)?;
+        let kind = match r.get(3) {
             0 => Kind::Int,
             1 => Kind::Float,
             2 => Kind::Bool,
             3 => Kind::Text,
             4 => Kind::Bytes,
-            _ => return c.wrong("a column of an unknown kind"),
+            _ => return Err("a column of an unknown kind"),
         };
         if specs.iter().any(|s| s.name == name) {
-            return c.wrong("a column that is there twice");
+            return Err("a column that is there twice");
         }
-        match ColumnSpec::new(name, kind) {
-            Ok(spec) => specs.push(spec),
-            Err(_) => return c.wrong("a column name that cannot be one"),
-        }
+        specs.push(ColumnSpec::new(name, kind).map_err(|_| "a column name that cannot be one")?);
     }
     Ok(specs)
+}
+
+/// The fingerprint of a derived stream's columns, CRC-32C of each one's name and kind; 0 for a built-in
+/// stream.
+pub(super) fn fingerprint<'a>(stream: &Stream, columns: impl Iterator<Item = &'a ColumnSpec>) -> u32 {
+    if stream.columns().is_some() {
+        return 0;
+    }
+    let mut crc = CRC32C.digest();
+    for column in columns {
+        crc.update(column.name.as_bytes());
+        crc.update(&[column.kind as u8]);
+    }
+    crc.finalize()
 }

@@ -61,13 +61,23 @@ pub(super) enum Axis {
     East(i64),
 }
 
+/// The speed that is taken for a step.
+#[derive(Clone, Copy)]
+pub(super) enum Pace {
+    /// The mean of those at its start and at its end.
+    Mean,
+    /// The one at its end.
+    End,
+}
+
 /// The columns that dead reckoning reads, and the ways that come of them once somebody asks.
 pub(super) struct Motion<'a> {
     ts: &'a [i64],
     speed: &'a [i64],
     heading: &'a [i64],
     said: Option<&'a Validity>,
-    ways: OnceCell<Ways>,
+    /// At each pace.
+    ways: [OnceCell<Ways>; 2],
 }
 
 /// For each reading, twice the way since the one before it, in 2^16 nm.
@@ -83,11 +93,17 @@ impl<'a> Motion<'a> {
         let (Values::Int(speed), Values::Int(headings)) = (&speed.values, &heading.values) else {
             return None;
         };
-        Some(Self { ts, speed, heading: headings, said: heading.validity.as_ref(), ways: OnceCell::new() })
+        Some(Self {
+            ts,
+            speed,
+            heading: headings,
+            said: heading.validity.as_ref(),
+            ways: [const { OnceCell::new() }; 2],
+        })
     }
 
-    fn ways(&self) -> &Ways {
-        self.ways.get_or_init(|| {
+    fn ways(&self, pace: Pace) -> &Ways {
+        self.ways[pace as usize].get_or_init(|| {
             let n = self.ts.len();
             let mut ways = Ways { north: Vec::with_capacity(n), east: Vec::with_capacity(n) };
             let (mut sin_cos, mut before, mut then) = ((0, 1 << 16), (0, 0), None);
@@ -100,8 +116,9 @@ impl<'a> Motion<'a> {
                 let now = (speed * sin_cos.0, speed * sin_cos.1);
                 let time = then.map_or(0, |then| ts.saturating_sub(then));
                 let time = if (0..=LONGEST).contains(&time) { time } else { 0 };
-                ways.east.push((((now.0 + before.0) >> 8) * time) >> 24);
-                ways.north.push((((now.1 + before.1) >> 8) * time) >> 24);
+                let start = if let Pace::Mean = pace { before } else { now };
+                ways.east.push((((now.0 + start.0) >> 8) * time) >> 24);
+                ways.north.push((((now.1 + start.1) >> 8) * time) >> 24);
                 (before, then) = (now, Some(ts));
             }
             ways
@@ -118,10 +135,11 @@ pub(super) struct Way<'a> {
 impl Way<'_> {
     /// The steps in units of a position's grid (`num`/`den` of 1e-7°), where the first position is
     /// `first` on that grid.
-    pub(super) fn steps(&self, first: i64, num: i64, den: i64) -> Steps<'_> {
+    pub(super) fn steps(&self, pace: Pace, first: i64, num: i64, den: i64) -> Steps<'_> {
+        let ways = self.motion.ways(pace);
         let (latitude, doubled) = match self.axis {
-            Axis::North => (i128::from(first) * i128::from(num) / i128::from(den), &self.motion.ways().north),
-            Axis::East(latitude) => (i128::from(latitude), &self.motion.ways().east),
+            Axis::North => (i128::from(first) * i128::from(num) / i128::from(den), &ways.north),
+            Axis::East(latitude) => (i128::from(latitude), &ways.east),
         };
         let latitude = latitude.clamp(-900_000_000, 900_000_000) as i64 / 100_000;
         let scale = (den << 47) / (length(self.axis, latitude) * num);
@@ -192,8 +210,8 @@ mod tests {
         let (speed, heading) = (ints(&[1000, 1000]), ints(&[0, 0]));
         let motion = Motion::new(&[0, 1_000_000], &speed, &heading).unwrap();
         let (north, east) = (Axis::North, Axis::East(515_000_000));
-        assert_eq!(Way { motion: &motion, axis: north }.steps(515_000_000, 1, 1).to(1), 90);
-        assert_eq!(Way { motion: &motion, axis: east }.steps(0, 1, 1).to(1), 0);
+        assert_eq!(Way { motion: &motion, axis: north }.steps(Pace::Mean, 515_000_000, 1, 1).to(1), 90);
+        assert_eq!(Way { motion: &motion, axis: east }.steps(Pace::Mean, 0, 1, 1).to(1), 0);
     }
 
     #[test]
@@ -205,10 +223,12 @@ mod tests {
             for (num, den) in [(1, 1), (5, 3), (10_000, 1)] {
                 for first in [i64::MIN, 0, i64::MAX] {
                     let way = Way { motion: &motion, axis };
-                    let steps = way.steps(first, num, den);
-                    (0..6).for_each(|i| {
-                        steps.to(i);
-                    });
+                    for pace in [Pace::Mean, Pace::End] {
+                        let steps = way.steps(pace, first, num, den);
+                        (0..6).for_each(|i| {
+                            steps.to(i);
+                        });
+                    }
                 }
             }
         }

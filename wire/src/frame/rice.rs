@@ -1,106 +1,230 @@
-//! Small numbers in Rice codes, with one parameter for all or one for each block of 16.
+//! Small numbers in Rice codes: with one parameter for all, with one for each block of 16, or, where 0
+//! is likelier than its neighbours, each of the others behind the number of zeros before it.
 //!
 //! A *level* stands for the parameter: 0 says that all numbers are 0 and takes no bits for them, `k + 1`
-//! is Rice parameter `k`.
+//! is Rice parameter `k`. The first level takes 4 bits: 0 to 13, 14 for a higher one, whose rest follows
+//! as Golomb 1, or [`SPARSE`]. More than 16 numbers begin with a bit that says whether there are blocks.
 
 use super::bits::{RICE_CAP, Reader, Writer, bit_len, golomb_bits, rice_bits, unzigzag, zigzag};
+use alloc::vec::Vec;
 
 /// The numbers that share a parameter.
 const BLOCK: usize = 16;
 /// The largest level: Rice parameter 63.
 const TOP: u32 = 64;
+/// The least level that does not fit into the first 4 bits.
+const HIGH: u32 = 14;
+const TOO_HIGH: &str = "a Rice parameter above 63";
+/// In place of a first level: zeros are counted.
+const SPARSE: u64 = 15;
+/// The bits of the Rice parameter of how many zeros there are.
+const ZEROS: u32 = 2;
 
 /// How numbers are to be written, and what that costs.
 pub(super) struct Plan {
     /// The bits it takes.
     pub(super) bits: u32,
-    /// Whether each block has its own parameter.
-    pub(super) blocks: bool,
+    how: How,
 }
 
-/// The cheaper of the two ways; `None` where neither can take `wanted` bits or fewer. One parameter for
-/// each block is tried only where it might: it seldom saves more than a quarter.
-pub(super) fn plan(numbers: &[u64], wanted: u32) -> Option<Plan> {
-    // Whatever the parameter, a number that is not 0 takes a bit more than it has.
+enum How {
+    /// One level for all.
+    Whole(u32),
+    /// A level for each block.
+    Blocks,
+    Sparse(Sparse),
+}
+
+/// Parameters of numbers whose zeros are counted.
+struct Sparse {
+    /// Rice parameter of how many zeros there are.
+    zeros: u32,
+    /// Level of the others, less 1.
+    level: u32,
+}
+
+/// The cheapest way; `None` where none can take `wanted` bits or fewer. Zeros are counted only of
+/// numbers that may `hold` at 0. One parameter for each block is tried only where it might win: it seldom
+/// saves more than a quarter.
+pub(super) fn plan(numbers: &[u64], holds: bool, wanted: u32) -> Option<Plan> {
+    // Whatever the way, a number that is not 0 takes a bit more than it has (zeros counted and all others
+    // the same 1 take less, but then nearly nothing).
     let least: u32 = numbers.iter().map(|&u| bit_len(u) + u32::from(u > 0)).sum();
     if least > wanted {
         return None;
     }
-    let (level, whole) = best_level(numbers, |_| 0);
-    let whole = whole + first_level_bits(level);
-    if numbers.len() <= BLOCK || whole - whole / 4 > wanted {
-        return Some(Plan { bits: whole, blocks: false });
+    let (level, bits) = best_level(numbers, first_level_bits);
+    let mut plan = Plan { bits, how: How::Whole(level) };
+    if holds && level > 0 {
+        // A zero takes as many bits as its level. Counted it saves most of them, and each of the others
+        // takes a bit for the zeros before it.
+        let zeros = numbers.iter().filter(|u| **u == 0).count() as u32;
+        let others = numbers.len() as u32 - zeros;
+        if zeros * level > others && least < bits.min(wanted) {
+            let (bits, sparse) = sparse(numbers);
+            if bits < plan.bits {
+                plan = Plan { bits, how: How::Sparse(sparse) };
+            }
+        }
     }
-    let (mut blocks, mut before) = (0, None);
+    if numbers.len() <= BLOCK {
+        return Some(plan);
+    }
+    plan.bits += 1;
+    if plan.bits - plan.bits / 4 > wanted {
+        return Some(plan);
+    }
+    let (mut blocks, mut before) = (1, None);
     for block in numbers.chunks(BLOCK) {
         let (level, bits) = block_level(block, before);
         blocks += bits;
         before = Some(level);
     }
-    Some(Plan { bits: 1 + whole.min(blocks), blocks: blocks < whole })
+    if blocks < plan.bits {
+        plan = Plan { bits: blocks, how: How::Blocks };
+    }
+    Some(plan)
 }
 
 /// Writes the numbers as planned.
 pub(super) fn write(w: &mut Writer, numbers: &[u64], plan: &Plan) {
     if numbers.len() > BLOCK {
-        w.flag(plan.blocks);
+        w.flag(matches!(plan.how, How::Blocks));
     }
-    let mut before = None;
-    let size = if plan.blocks { BLOCK } else { numbers.len().max(1) };
-    for block in numbers.chunks(size) {
-        let level = match plan.blocks {
-            true => block_level(block, before).0,
-            false => best_level(block, |_| 0).0,
-        };
-        match before {
-            None => {
-                w.put(u64::from(level.min(15)), 4);
-                if level >= 15 {
-                    w.put(u64::from(level - 15), 6);
+    match &plan.how {
+        How::Whole(level) => {
+            write_first_level(w, *level);
+            write_all(w, numbers, *level);
+        }
+        How::Blocks => {
+            let mut before = None;
+            for block in numbers.chunks(BLOCK) {
+                let level = block_level(block, before).0;
+                match before {
+                    None => write_first_level(w, level),
+                    Some(before) => w.golomb(zigzag(i64::from(level) - i64::from(before)), 0),
                 }
+                before = Some(level);
+                write_all(w, block, level);
             }
-            Some(before) => w.golomb(zigzag(i64::from(level) - i64::from(before)), 0),
         }
-        before = Some(level);
-        if level > 0 {
-            block.iter().for_each(|&u| w.rice(u, level - 1));
-        }
+        How::Sparse(plan) => write_sparse(w, numbers, plan),
+    }
+}
+
+fn write_all(w: &mut Writer, numbers: &[u64], level: u32) {
+    if level > 0 {
+        numbers.iter().for_each(|&u| w.rice(u, level - 1));
     }
 }
 
 /// Reads as many numbers as `out` has room for, as signed.
 pub(super) fn read(r: &mut Reader<'_>, out: &mut [i64]) -> Result<(), &'static str> {
     let blocks = out.len() > BLOCK && r.flag();
-    let size = if blocks { BLOCK } else { out.len().max(1) };
-    let mut before = None;
-    for block in out.chunks_mut(size) {
-        let level = match before {
-            None => match r.get(4) {
-                15 => 15 + r.get(6) as i64,
-                level => level as i64,
-            },
-            Some(before) => unzigzag(r.golomb(0)?).saturating_add(before),
-        };
-        if !(0..=i64::from(TOP)).contains(&level) {
-            return Err("a Rice parameter above 63");
+    let mut level = match read_first_level(r)? {
+        Some(level) => level,
+        None if blocks => return Err("blocks of which zeros are counted"),
+        None => return read_sparse(r, out),
+    };
+    if !blocks {
+        read_all(r, out, level);
+        return Ok(());
+    }
+    for (i, block) in out.chunks_mut(BLOCK).enumerate() {
+        if i > 0 {
+            level = read_next_level(r, level)?;
         }
-        before = Some(level);
-        match level {
-            0 => block.fill(0),
-            level => {
-                let k = level as u32 - 1;
-                block.iter_mut().for_each(|x| *x = unzigzag(r.rice(k)));
-            }
-        }
+        read_all(r, block, level);
     }
     Ok(())
 }
 
-fn first_level_bits(level: u32) -> u32 {
-    if level < 15 { 4 } else { 10 }
+fn read_all(r: &mut Reader<'_>, out: &mut [i64], level: u32) {
+    match level {
+        0 => out.fill(0),
+        level => out.iter_mut().for_each(|x| *x = unzigzag(r.rice(level - 1))),
+    }
 }
 
-/// A block's level and bits, with those of the level itself.
+fn first_level_bits(level: u32) -> u32 {
+    4 + if level < HIGH { 0 } else { golomb_bits(u64::from(level - HIGH), 1) }
+}
+
+fn write_first_level(w: &mut Writer, level: u32) {
+    w.put(u64::from(level.min(HIGH)), 4);
+    if level >= HIGH {
+        w.golomb(u64::from(level - HIGH), 1);
+    }
+}
+
+/// Reads a first level; `None` is [`SPARSE`].
+fn read_first_level(r: &mut Reader<'_>) -> Result<Option<u32>, &'static str> {
+    match r.get(4) {
+        SPARSE => Ok(None),
+        level if level < u64::from(HIGH) => Ok(Some(level as u32)),
+        _ => match r.golomb(1)? {
+            more if more <= u64::from(TOP - HIGH) => Ok(Some(HIGH + more as u32)),
+            _ => Err(TOO_HIGH),
+        },
+    }
+}
+
+/// Reads a block's level, as its difference from the one before.
+fn read_next_level(r: &mut Reader<'_>, before: u32) -> Result<u32, &'static str> {
+    let level = unzigzag(r.golomb(0)?).saturating_add(i64::from(before));
+    u32::try_from(level).ok().filter(|level| *level <= TOP).ok_or(TOO_HIGH)
+}
+
+/// The bits of numbers that are not all 0, with zeros counted.
+fn sparse(numbers: &[u64]) -> (u32, Sparse) {
+    let runs: Vec<u64> = runs(numbers).collect();
+    let others: Vec<u64> = numbers.iter().filter(|u| **u > 0).map(|u| u - 1).collect();
+    let run_bits = [0, 1, 2, 3].map(|k| runs.iter().map(|&run| rice_bits(run, k)).sum::<u32>());
+    let (bits, zeros) = run_bits.into_iter().zip(0..).min().unwrap_or_default();
+    let (level, other_bits) = best_level(&others, first_level_bits);
+    (4 + ZEROS + bits + other_bits, Sparse { zeros, level })
+}
+
+/// The zeros before each other number, and where the last one is a zero those behind.
+fn runs(numbers: &[u64]) -> impl Iterator<Item = u64> + '_ {
+    let behind = numbers.last() == Some(&0);
+    let pieces = numbers.split(|u| *u > 0).map(|zeros| zeros.len() as u64);
+    let n = numbers.iter().filter(|u| **u > 0).count() + usize::from(behind);
+    pieces.take(n)
+}
+
+fn write_sparse(w: &mut Writer, numbers: &[u64], plan: &Sparse) {
+    w.put(SPARSE, 4);
+    w.put(u64::from(plan.zeros), ZEROS);
+    write_first_level(w, plan.level);
+    let mut others = numbers.iter().filter(|u| **u > 0);
+    for run in runs(numbers) {
+        w.rice(run, plan.zeros);
+        if let (Some(u), 1..) = (others.next(), plan.level) {
+            w.rice(u - 1, plan.level - 1);
+        }
+    }
+}
+
+fn read_sparse(r: &mut Reader<'_>, out: &mut [i64]) -> Result<(), &'static str> {
+    let zeros = r.get(ZEROS) as u32;
+    let level = read_first_level(r)?.ok_or("zeros that are counted twice")?;
+    out.fill(0);
+    let mut rest = out;
+    while !rest.is_empty() {
+        let run = r.rice(zeros);
+        if run > rest.len() as u64 {
+            return Err("more zeros than there are numbers");
+        }
+        let behind = &mut core::mem::take(&mut rest)[run as usize..];
+        let Some((number, behind)) = behind.split_first_mut() else { return Ok(()) };
+        let less = if level > 0 { r.rice(level - 1) } else { 0 };
+        *number = unzigzag(less.wrapping_add(1));
+        rest = behind;
+    }
+    Ok(())
+}
+
 fn block_level(block: &[u64], before: Option<u32>) -> (u32, u32) {
     best_level(block, |level| match before {
         None => first_level_bits(level),
@@ -108,7 +232,8 @@ fn block_level(block: &[u64], before: Option<u32>) -> (u32, u32) {
     })
 }
 
-/// The level with the fewest bits: from the numbers' mean length up or down, as long as it gets better.
+/// The level with the fewest bits, with `extra` for the level itself: from the numbers' mean length up or down, as long as it gets better.
+#[inline]
 fn best_level(numbers: &[u64], extra: impl Fn(u32) -> u32) -> (u32, u32) {
     let lengths: u32 = numbers.iter().map(|&u| bit_len(u)).sum();
     if lengths == 0 {
@@ -142,6 +267,7 @@ fn best_level(numbers: &[u64], extra: impl Fn(u32) -> u32) -> (u32, u32) {
 }
 
 /// The bits that numbers take with parameter `k` and the two above it.
+#[inline]
 fn three_sizes(numbers: &[u64], k: u32) -> [u32; 3] {
     if numbers.iter().fold(0, |any, u| any | u) >> k < u64::from(RICE_CAP) {
         // None is long, so that the sizes are sums without a choice, several numbers at a time.

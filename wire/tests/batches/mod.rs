@@ -60,7 +60,7 @@ pub(crate) fn batch_of(
     rows: usize,
 ) -> impl Strategy<Value = Batch> {
     let head = (
-        "[A-Za-z0-9._-]{1,64}",
+        prop_oneof!["[A-Za-z0-9._-]{1,64}", "[a-z0-9._-]{1,64}", "[A-Z0-9._-]{1,64}"],
         any::<u64>(),
         prop_oneof![0..100_000u64, 0..i64::MAX as u64 - 8192],
         vec(any::<[u8; 8]>(), 0..4),
@@ -86,7 +86,7 @@ fn any_clock() -> impl Strategy<Value = Clock> {
 
 fn any_times(rows: usize) -> impl Strategy<Value = Vec<i64>> {
     let start = 1_500_000_000_000_000..1_900_000_000_000_000i64;
-    let unit = prop::sample::select(vec![1i64, 1000, 100_000, 1_000_000]);
+    let unit = prop::sample::select(vec![1i64, 1000, 10_000, 100_000, 1_000_000]);
     prop_oneof![
         (start.clone(), unit.clone(), 0..50i64).prop_map(move |(start, unit, step)| {
             (0..rows as i64).map(|i| start / unit * unit + i * step * unit).collect()
@@ -200,6 +200,16 @@ fn any_ints(rows: usize) -> BoxedStrategy<Vec<i64>> {
             }),
         // Headings around north.
         vec(-300..300i64, rows).prop_map(|v| v.into_iter().map(|v| v.rem_euclid(36_000)).collect()),
+        // Held, with jumps; or a value with a mark for none in between.
+        (any::<i64>(), any::<i64>(), vec(0..8u8, rows)).prop_map(|(held, other, turns)| turns
+            .iter()
+            .map(|t| if *t > 0 { held } else { other })
+            .collect()),
+        (vec(-9_000..9_000i64, rows), vec(0..3u8, rows)).prop_map(|(v, turns)| v
+            .iter()
+            .zip(&turns)
+            .map(|(v, t)| if *t > 0 { *v } else { 0 })
+            .collect()),
         // Quiet, with a jump.
         (vec(0..4i64, rows), any::<prop::sample::Index>(), any::<i64>()).prop_map(|(mut v, at, jump)| {
             let at = at.index(v.len());

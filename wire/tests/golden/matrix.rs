@@ -60,13 +60,12 @@ fn a_version_that_never_was_is_damage() {
 /// and predictors that are not given out are refused, never read as something else.
 #[test]
 fn a_codec_that_is_not_given_out_is_refused() {
-    for codec in 1..4u8 {
-        let mut bytes = some_frame();
-        bytes.truncate(bytes.len() - 4);
-        bytes[11] |= codec << 6;
-        let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&bytes);
-        bytes.extend(crc.to_le_bytes());
-        let error = check(&bytes).unwrap_err().to_string();
-        assert!(error.contains("codec"), "{error}");
-    }
+    let mut bytes = some_frame();
+    bytes.truncate(bytes.len() - 4);
+    // Behind the version 13 bits of the vehicle, 64 of the boot, 3 of the stream.
+    bytes[11] |= 1;
+    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&bytes);
+    bytes.extend(crc.to_le_bytes());
+    let error = check(&bytes).unwrap_err().to_string();
+    assert!(error.contains("codec"), "{error}");
 }
