@@ -200,6 +200,27 @@ fn every_kind_of_damage_is_named_with_its_place() {
     assert!(matches!(check(&good[..good.len() - 1]), Err(DecodeError::Crc { .. })));
 }
 
+/// One text of a megabyte for 63 rows, said to be for 96: less than the bound by the frame's length, and
+/// more than any encoder sends.
+#[test]
+fn what_no_encoder_sends_is_refused_for_its_size() {
+    let columns = [ColumnSpec::new("note", Kind::Text).unwrap()];
+    let good = batch("still", &columns, 63, &[Value::Text("x".repeat(1 << 20))]);
+    let mut bytes = encode(&good).unwrap();
+    bytes.truncate(bytes.len() - 4);
+    // Bits 105 to 112: 62 as Golomb 5, and 95.
+    let count = |v: u16| [v << 1 & 0xff, v >> 7].map(|b| b as u8);
+    let (from, to) = (count(0b1111_0001), count(0b1111_1101));
+    assert_eq!((bytes[13] & 0xfe, bytes[14] & 1), (from[0], from[1]));
+    bytes[13] = bytes[13] & 1 | to[0];
+    let frame = sealed(bytes);
+    assert_eq!(check(&frame).unwrap().count, 96);
+    assert!(
+        decode(&frame).unwrap_err().to_string().contains("more rows than a frame of this length may hold")
+    );
+    assert_bounded(&frame);
+}
+
 #[test]
 fn two_columns_of_one_name_are_refused_on_both_sides() {
     let columns = [ColumnSpec::new("a", Kind::Bool).unwrap(), ColumnSpec::new("a", Kind::Bool).unwrap()];

@@ -14,7 +14,7 @@ use super::kinds::{self, Heap};
 use super::layout::{self, Moving, cells_footprint, mask_footprint, nulls};
 use super::motion::{Axis, Motion, Way};
 use super::times::Span;
-use super::{CRC, DecodeError, EXPANSION};
+use super::{CRC, DecodeError, EXPANSION, MAX_DECODED};
 use crate::columns::{Column, Columns, Validity, Values, VarBytes};
 use crate::reading::Clock;
 use crate::stream::{ColumnSpec, Kind};
@@ -161,7 +161,7 @@ pub(super) fn read<'a>(
     specs: Vec<ColumnSpec>,
     r: Reader<'a>,
 ) -> Result<Columns, DecodeError> {
-    let most = (frame.len() + CRC) as u64 * EXPANSION;
+    let most = ((frame.len() + CRC) as u64 * EXPANSION).min(MAX_DECODED);
     let mut reading = Reading { frame, r, n, full: false, mask: None, heap: frame.len(), left: most };
     let rows = reading.rows(times, specs);
     let rows = rows.and_then(|rows| reading.end(most).map(|()| rows));

@@ -165,9 +165,10 @@ pub(super) fn read_texts(r: &mut Reader<'_>, n: usize, most: usize) -> Result<Te
     let plain = r.flag();
     let different = match plain {
         true => n,
+        // All but one have a byte, for they differ; so the lengths take no memory that the frame has not.
         false => match r.golomb(1)? {
-            d if d < n as u64 => d as usize + 1,
-            _ => return Err("a dictionary that is larger than the column"),
+            d if d < n as u64 && d <= most as u64 => d as usize + 1,
+            _ => return Err("a dictionary that is larger than the column or than its texts"),
         },
     };
     let mut lengths = alloc::vec![0; different];
@@ -221,5 +222,28 @@ impl Texts {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_dictionary_takes_no_memory_that_its_texts_do_not_have() {
+        let texts: Vec<Vec<u8>> =
+            (0..=255u8).map(|b| if b == 0 { Vec::new() } else { alloc::vec![b] }).collect();
+        let rows: Vec<&[u8]> = (0..8192).map(|i| &texts[i / 32][..]).collect();
+        let mut w = Writer::default();
+        let heap = write_texts(&mut w, rows, &mut Scratch::default());
+        assert_eq!((heap.pieces.len(), heap.bytes), (256, 255));
+        let bits = w.finish();
+        assert!(read_texts(&mut Reader::new(&bits, 0), 8192, 255).is_ok());
+        assert!(read_texts(&mut Reader::new(&bits, 0), 8192, 254).is_err());
+        // Many of no bytes, in a few bits.
+        let mut w = Writer::default();
+        w.flag(false);
+        w.golomb(8191, 1);
+        assert!(read_texts(&mut Reader::new(&w.finish(), 0), 8192, 200).is_err());
     }
 }
