@@ -19,7 +19,8 @@ use crate::status::Board;
 use crate::store::{Put, Store, StoreError};
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use futures::{FutureExt, StreamExt, TryStreamExt, stream};
+use futures::{FutureExt, StreamExt, TryFutureExt, stream};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -106,6 +107,8 @@ pub struct Committer {
     claim: Option<Claim>,
     built: Option<Built>,
     put: Vec<(Written, Vec<Seen>)>,
+    /// The keys of its images and unread records that were put.
+    aside: BTreeSet<String>,
 }
 
 /// The newest finished claim; none before the first.
@@ -130,6 +133,7 @@ impl Committer {
             claim: None,
             built: None,
             put: Vec::new(),
+            aside: BTreeSet::new(),
         }
     }
 
@@ -192,7 +196,7 @@ impl Committer {
             by: self.context.by.clone(),
             at_ms: (self.context.now_ms)(),
         });
-        self.built = Some(built);
+        self.take_up(built);
         self.drive(Event::Cut(last)).await
     }
 
@@ -382,8 +386,16 @@ impl Committer {
         let shape = claim.shape.clone();
         let records = self.context.log.read(&self.chain.topic, self.chain.partition, range).await?;
         self.check_topic().await?;
-        self.built = Some(self.build(range, shape, records).await?);
+        let built = self.build(range, shape, records).await?;
+        self.take_up(built);
         Ok(())
+    }
+
+    /// Begins with the objects of a claim, of which nothing is put yet.
+    fn take_up(&mut self, built: Built) {
+        self.built = Some(built);
+        self.put.clear();
+        self.aside.clear();
     }
 
     async fn build(&self, range: Range, shape: Shape, records: Vec<Record>) -> Result<Built, CommitError> {
@@ -395,36 +407,39 @@ impl Committer {
         }
     }
 
-    /// Puts images and unread records first, then the files that name them.
+    /// Puts images and unread records first, then the files that name them. What is put stays put when
+    /// something else fails: the next attempt goes on from there, however many objects there are.
     async fn put_files(&mut self) -> Result<(), CommitError> {
         let (Some(claim), Some(built)) = (&self.claim, &self.built) else {
             return Err(self.nothing_at_hand());
         };
         let store = &*self.context.store;
         // Boxed, since the compiler cannot see that borrowing futures of a stream may change threads.
-        let mut aside: Vec<BoxFuture<'_, Result<Put, StoreError>>> = Vec::new();
-        for (key, body) in &built.images {
-            aside.push(store.put_if_absent(key, body.clone()));
+        let mut aside: Vec<BoxFuture<'_, Result<String, StoreError>>> = Vec::new();
+        let unread = built.unread.as_ref().map(|(unread, body)| (&unread.key, body));
+        for (key, body) in built.images.iter().chain(unread).filter(|(key, _)| !self.aside.contains(*key)) {
+            aside.push(store.put_if_absent(key, body.clone()).map_ok(|_| key.clone()).boxed());
         }
-        if let Some((unread, body)) = &built.unread {
-            aside.push(store.put_if_absent(&unread.key, body.clone()));
-        }
-        let _: Vec<Put> = stream::iter(aside).buffer_unordered(PUTS).try_collect().await?;
-        let mut files: Vec<BoxFuture<'_, Result<_, CommitError>>> = Vec::new();
-        for file in &built.files {
-            files.push(put_file(store, file).boxed());
-        }
-        let mut put: Vec<(Written, Vec<Seen>)> = stream::iter(files).buffered(PUTS).try_collect().await?;
+        let done: Vec<_> = stream::iter(aside).buffer_unordered(PUTS).collect().await;
+        let failed = keep(done, &mut self.aside);
+        failed?;
         // Records that Kafka has deleted since the claim was made may be in files already, or be on
         // their way: a file without rows takes their place, and whoever was first is right.
+        let mut empty = Vec::new();
         for planned in &claim.files {
             if !built.files.iter().any(|f| f.key == planned.key) {
-                put.push(put_file(store, &empty_file(&planned.key, &claim.shape)?).await?);
+                empty.push(empty_file(&planned.key, &claim.shape)?);
             }
         }
-        put.sort_by(|a, b| a.0.key.cmp(&b.0.key));
-        self.put = put;
-        Ok(())
+        let mut files: Vec<BoxFuture<'_, Result<_, CommitError>>> = Vec::new();
+        let is_put = |file: &BuiltFile| self.put.iter().any(|(written, _)| written.key == file.key);
+        for file in built.files.iter().chain(&empty).filter(|file| !is_put(file)) {
+            files.push(put_file(store, file).boxed());
+        }
+        let done: Vec<_> = stream::iter(files).buffered(PUTS).collect().await;
+        let failed = keep(done, &mut self.put);
+        self.put.sort_by(|a, b| a.0.key.cmp(&b.0.key));
+        failed
     }
 
     async fn put_manifest(&mut self, range: Range) -> Result<Put, CommitError> {
@@ -511,6 +526,19 @@ impl Committer {
     fn name(&self) -> String {
         format!("{} partition {}", self.chain.topic, self.chain.partition)
     }
+}
+
+/// Keeps what succeeded, and gives the first failure.
+fn keep<T, E>(done: Vec<Result<T, E>>, into: &mut impl Extend<T>) -> Result<(), E> {
+    let mut failed = Ok(());
+    for one in done {
+        match one {
+            Ok(one) => into.extend([one]),
+            Err(e) if failed.is_ok() => failed = Err(e),
+            Err(_) => {}
+        }
+    }
+    failed
 }
 
 #[cfg(test)]
