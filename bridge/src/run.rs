@@ -124,6 +124,10 @@ impl Task {
         ticks.reset();
         let mut unanswered = 0;
         loop {
+            // Before the first turn as well: what a kept session holds may have come with the CONNACK.
+            while let Some(packet) = connection.next()? {
+                self.take(packet);
+            }
             self.produce();
             while let Some(packet_id) = self.flight.pop_ack() {
                 connection.acknowledge(packet_id)?;
@@ -140,9 +144,6 @@ impl Task {
                 read = connection.turn(may_read) => {
                     read?;
                     unanswered = 0;
-                    while let Some(packet) = connection.next()? {
-                        self.take(packet);
-                    }
                 }
                 _ = self.runner.reports.recv_many(&mut self.batch, REPORTS) => self.take_reports(),
                 _ = ticks.tick() => {
