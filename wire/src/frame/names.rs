@@ -62,8 +62,16 @@ pub(super) fn read(r: &mut Reader<'_>) -> Result<String, &'static str> {
     unpacked(r, length)
 }
 
+/// Where a character stands in [`LOWER`].
 fn place(b: u8) -> Option<u64> {
-    LOWER.iter().position(|c| *c == b).map(|i| i as u64)
+    Some(u64::from(match b {
+        b'a'..=b'z' => b - b'a',
+        b'0'..=b'9' => b - b'0' + 26,
+        b'-' => 36,
+        b'.' => 37,
+        b'_' => 38,
+        _ => return None,
+    }))
 }
 
 fn packed(w: &mut Writer, name: impl Iterator<Item = u8>) {
@@ -94,6 +102,11 @@ fn unpacked(r: &mut Reader<'_>, length: usize) -> Result<String, &'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_character_has_its_place() {
+        assert!((0..=255u8).all(|b| place(b) == LOWER.iter().position(|c| *c == b).map(|i| i as u64)));
+    }
 
     #[test]
     fn every_length_and_case_reads_back() {

@@ -49,22 +49,20 @@ struct Sparse {
 pub(super) fn plan(numbers: &[u64], holds: bool, wanted: u32) -> Option<Plan> {
     // Whatever the way, a number that is not 0 takes a bit more than it has (zeros counted and all others
     // the same 1 take less, but then nearly nothing).
-    let least: u32 = numbers.iter().map(|&u| bit_len(u) + u32::from(u > 0)).sum();
+    let sums = Sums::of(numbers);
+    let others = numbers.len() as u32 - sums.zeros;
+    let least = sums.lengths + others;
     if least > wanted {
         return None;
     }
-    let (level, bits) = best_level(numbers, first_level_bits);
+    let (level, bits) = best_level(numbers, &sums, first_level_bits);
     let mut plan = Plan { bits, how: How::Whole(level) };
-    if holds && level > 0 {
-        // A zero takes as many bits as its level. Counted it saves most of them, and each of the others
-        // takes a bit for the zeros before it.
-        let zeros = numbers.iter().filter(|u| **u == 0).count() as u32;
-        let others = numbers.len() as u32 - zeros;
-        if zeros * level > others && least < bits.min(wanted) {
-            let (bits, sparse) = sparse(numbers);
-            if bits < plan.bits {
-                plan = Plan { bits, how: How::Sparse(sparse) };
-            }
+    // A zero takes as many bits as its level. Counted it saves most of them, and each of the others takes
+    // a bit for the zeros before it.
+    if holds && sums.zeros * level > others && least < bits.min(wanted) {
+        let (bits, sparse) = sparse(numbers);
+        if bits < plan.bits {
+            plan = Plan { bits, how: How::Sparse(sparse) };
         }
     }
     if numbers.len() <= BLOCK {
@@ -181,7 +179,7 @@ fn sparse(numbers: &[u64]) -> (u32, Sparse) {
     let others: Vec<u64> = numbers.iter().filter(|u| **u > 0).map(|u| u - 1).collect();
     let run_bits = [0, 1, 2, 3].map(|k| runs.iter().map(|&run| rice_bits(run, k)).sum::<u32>());
     let (bits, zeros) = run_bits.into_iter().zip(0..).min().unwrap_or_default();
-    let (level, other_bits) = best_level(&others, first_level_bits);
+    let (level, other_bits) = best_level(&others, &Sums::of(&others), first_level_bits);
     (4 + ZEROS + bits + other_bits, Sparse { zeros, level })
 }
 
@@ -226,22 +224,44 @@ fn read_sparse(r: &mut Reader<'_>, out: &mut [i64]) -> Result<(), &'static str> 
 }
 
 fn block_level(block: &[u64], before: Option<u32>) -> (u32, u32) {
-    best_level(block, |level| match before {
+    best_level(block, &Sums::of(block), |level| match before {
         None => first_level_bits(level),
         Some(before) => golomb_bits(zigzag(i64::from(level) - i64::from(before)), 0),
     })
 }
 
-/// The level with the fewest bits, with `extra` for the level itself: from the numbers' mean length up or down, as long as it gets better.
+/// What one look at numbers says of them.
+#[derive(Clone, Copy, Default)]
+struct Sums {
+    /// The sum of their lengths in bits.
+    lengths: u32,
+    /// How many are 0.
+    zeros: u32,
+    /// The bits that any of them has.
+    any: u64,
+}
+
+impl Sums {
+    #[inline]
+    fn of(numbers: &[u64]) -> Self {
+        numbers.iter().fold(Self::default(), |sums, &u| Self {
+            lengths: sums.lengths + bit_len(u),
+            zeros: sums.zeros + u32::from(u == 0),
+            any: sums.any | u,
+        })
+    }
+}
+
+/// The level with the fewest bits, with `extra` for the level itself: from the numbers' mean length up or
+/// down, as long as it gets better.
 #[inline]
-fn best_level(numbers: &[u64], extra: impl Fn(u32) -> u32) -> (u32, u32) {
-    let lengths: u32 = numbers.iter().map(|&u| bit_len(u)).sum();
-    if lengths == 0 {
+fn best_level(numbers: &[u64], sums: &Sums, extra: impl Fn(u32) -> u32) -> (u32, u32) {
+    if sums.any == 0 {
         return (0, extra(0));
     }
     let mut best = (TOP, u32::MAX);
     let mut try_from = |least: u32| {
-        for (level, bits) in (least + 1..).zip(three_sizes(numbers, least)) {
+        for (level, bits) in (least + 1..).zip(three_sizes(numbers, sums.any, least)) {
             let bits = bits + extra(level);
             if bits < best.1 {
                 best = (level, bits);
@@ -249,7 +269,7 @@ fn best_level(numbers: &[u64], extra: impl Fn(u32) -> u32) -> (u32, u32) {
         }
         best
     };
-    let mean = lengths / numbers.len() as u32;
+    let mean = sums.lengths / numbers.len() as u32;
     let mut least = mean.saturating_sub(1).min(61);
     let mut level = try_from(least).0;
     if level == least + 1 {
@@ -268,8 +288,8 @@ fn best_level(numbers: &[u64], extra: impl Fn(u32) -> u32) -> (u32, u32) {
 
 /// The bits that numbers take with parameter `k` and the two above it.
 #[inline]
-fn three_sizes(numbers: &[u64], k: u32) -> [u32; 3] {
-    if numbers.iter().fold(0, |any, u| any | u) >> k < u64::from(RICE_CAP) {
+fn three_sizes(numbers: &[u64], any: u64, k: u32) -> [u32; 3] {
+    if any >> k < u64::from(RICE_CAP) {
         // None is long, so that the sizes are sums without a choice, several numbers at a time.
         let upper = numbers.iter().fold([0; 3], |[a, b, c], &u| {
             let u = (u >> k) as u32;
