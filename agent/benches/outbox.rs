@@ -3,6 +3,7 @@
 //!
 //! `cargo bench -p milepost-agent --bench outbox`; the disk is the one under `TMPDIR`.
 
+#[allow(dead_code)]
 #[path = "../tests/support/counting_disk.rs"]
 mod counting_disk;
 

@@ -65,7 +65,7 @@ fn a_store_frozen_for_minutes_holds_memory_flat_and_everything_drains_after() {
     const BUFFER: u64 = 60_000;
     let (bench, fake) = (Bench::new(&[("gps_data", 4)]), FakeAws::start());
     let settings = S3Settings { answer_timeout_ms: Some(1000), ..s3_settings(&fake, "a") };
-    let edit = |s: &mut Settings| (s.file_age_ms, s.buffer_bytes, s.claim_bytes) = (100, BUFFER, 8_000);
+    let edit = |s: &mut Settings| (s.file_age_ms, s.buffer_bytes) = (100, BUFFER);
     let sink = bench.sink_on(bench.open("s3://lake", &settings), edit);
     let mut sent = bench.send_drives("gps_data", 8, 2, 60, 0);
     bench.wait_for_rows(&sink, sent.len() as u64);

@@ -24,7 +24,7 @@ pub use acl::Access;
 const JVM: [&str; 4] =
     ["-Xmx384m", "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-Djava.awt.headless=true"];
 /// How long Kafka may take to do what it is asked.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(180);
 /// The broker that is also the controller.
 const FIRST: i32 = 1;
 /// The broker that [`Kafka::add_broker`] starts.
@@ -160,6 +160,10 @@ impl Kafka {
     /// Changes who may write to a topic. The broker needs [`Access::PROPERTIES`].
     pub fn allow(&self, topic: &str, access: Access) {
         acl::change(self.first.port, topic, access).expect("Kafka changes its access list");
+        let listed = access == Access::Nobody;
+        wait_for("the broker's access list", PATIENCE, || {
+            acl::is_listed(self.first.port, topic).is_ok_and(|is| is == listed)
+        });
     }
 
     /// All that stands in a topic now, partition by partition.
@@ -215,7 +219,6 @@ impl Kafka {
              controller.listener.names=CONTROLLER\n\
              listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT\n\
              controller.quorum.voters={FIRST}@127.0.0.1:{}\n\
-             broker.session.timeout.ms=6000\nbroker.heartbeat.interval.ms=1000\n\
              offsets.topic.replication.factor=1\noffsets.topic.num.partitions=1\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              auto.create.topics.enable=false\ngroup.initial.rebalance.delay.ms=0\n{roles}",
@@ -250,7 +253,13 @@ fn java(jars: &str, class: &str) -> Command {
 
 /// What stands in one partition.
 fn read(consumer: &BaseConsumer, topic: &str, partition: i32) -> Vec<Record> {
-    let (low, high) = consumer.fetch_watermarks(topic, partition, PATIENCE).expect("Kafka answers");
+    let mut marks = None;
+    // A broker that was just started does not lead yet.
+    wait_for("the partition's leader", PATIENCE, || {
+        marks = consumer.fetch_watermarks(topic, partition, PATIENCE).ok();
+        marks.is_some()
+    });
+    let (low, high) = marks.unwrap_or_default();
     let mut list = TopicPartitionList::new();
     list.add_partition_offset(topic, partition, Offset::Offset(low)).expect("an offset");
     consumer.assign(&list).expect("a partition can be read");

@@ -10,6 +10,9 @@ pub mod kafka;
 pub mod mqtt;
 pub mod process;
 pub mod proxy;
+#[cfg(test)]
+#[path = "proxy/tests.rs"]
+mod proxy_tests;
 
 use std::path::{Path, PathBuf};
 

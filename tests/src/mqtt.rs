@@ -3,7 +3,7 @@
 
 use bytes::{Bytes, BytesMut};
 use rumqttc::v5::mqttbytes::QoS;
-use rumqttc::v5::mqttbytes::v5::Packet;
+use rumqttc::v5::mqttbytes::v5::{Packet, PubAckReason};
 use rumqttc::v5::{AsyncClient, Event, MqttOptions};
 use std::collections::VecDeque;
 use std::io::{Read, Write};
@@ -12,7 +12,8 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// Publishes at QoS 1, in order, and returns when the broker has acknowledged all.
+/// Publishes at QoS 1, in order, and returns when the broker has acknowledged all. Panics where nobody has
+/// subscribed to them: the broker would throw them away.
 pub fn publish(port: u16, messages: Vec<(String, Vec<u8>)>) {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async move {
@@ -29,8 +30,11 @@ pub fn publish(port: u16, messages: Vec<(String, Vec<u8>)>) {
         let hear = async {
             let mut acknowledged = 0;
             while acknowledged < count {
-                let event = events.poll().await.expect("the broker answers");
-                acknowledged += usize::from(matches!(event, Event::Incoming(Packet::PubAck(_))));
+                if let Event::Incoming(Packet::PubAck(ack)) = events.poll().await.expect("the broker answers")
+                {
+                    assert_eq!(ack.reason, PubAckReason::Success);
+                    acknowledged += 1;
+                }
             }
         };
         tokio::select! {
@@ -116,7 +120,7 @@ impl Shared {
         self.heard.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn from_broker(&self, waiting: &Waiting, packet: Packet) {
+    fn hear_broker(&self, waiting: &Waiting, packet: Packet) {
         let Packet::Publish(publish) = packet else { return };
         if publish.qos != QoS::AtMostOnce {
             self.heard().delivered += 1;
@@ -124,7 +128,7 @@ impl Shared {
         }
     }
 
-    fn from_bridge(&self, waiting: &Waiting, packet: Packet) {
+    fn hear_bridge(&self, waiting: &Waiting, packet: Packet) {
         match packet {
             Packet::PubAck(ack) => match lock(waiting).pop_front() {
                 Some((id, payload)) if id == ack.pkid => self.heard().acknowledged.push(payload),
@@ -154,9 +158,9 @@ fn listen(shared: &Arc<Shared>, client: TcpStream) {
     let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { return };
     let waiting = Waiting::default();
     let (there, w) = (Arc::clone(shared), Arc::clone(&waiting));
-    std::thread::spawn(move || relay(client, server, |packet| there.from_bridge(&w, packet)));
+    std::thread::spawn(move || relay(client, server, |packet| there.hear_bridge(&w, packet)));
     let back = Arc::clone(shared);
-    std::thread::spawn(move || relay(server_too, client_too, |packet| back.from_broker(&waiting, packet)));
+    std::thread::spawn(move || relay(server_too, client_too, |packet| back.hear_broker(&waiting, packet)));
 }
 
 /// Passes bytes on after their packets were heard, so that nothing is answered before it was heard.

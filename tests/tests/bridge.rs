@@ -16,7 +16,7 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(240);
 
 struct Cluster {
     kafka: Kafka,
@@ -274,13 +274,14 @@ fn a_kafka_that_is_killed_and_started_again_gets_every_frame_without_a_hand() {
 #[test]
 fn what_was_acknowledged_is_in_kafka_when_bridge_and_kafka_are_killed_together() {
     with_brokers(as_they_are, |rig| {
-        let frames = drive("both", 0..4000);
+        let frames = drive("both", 0..20_000);
         let (port, sent) = (rig.mosquitto.port, frames.clone());
         let publisher = std::thread::spawn(move || publish(port, sent));
         rig.wait_for_acknowledgements(300);
         rig.kafka().kill();
         rig.kill_bridge();
         let acknowledged = rig.tap.acknowledged();
+        assert!(acknowledged.len() < frames.len(), "the kill was in mid-flight");
         publisher.join().expect("the publisher ends");
         rig.kafka().restart();
         let there: BTreeSet<Vec<u8>> =
@@ -485,6 +486,7 @@ fn brokers_that_return_in_either_order_are_found_without_a_hand() {
         rig.publish(&frames[..200]);
         rig.kafka().network.set(Network::Cut);
         rig.mosquitto.restart();
+        rig.wait("the bridge's return", |rig| rig.counters().connections == 2 && rig.counters().connected);
         rig.publish(&frames[200..300]);
         rig.kafka().network.set(Network::Up);
         rig.wait_for_each(&frames[..300]);

@@ -17,7 +17,7 @@ use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::runtime::Runtime;
 
@@ -25,7 +25,11 @@ const PATIENCE: Duration = Duration::from_secs(120);
 /// Readings of a frame.
 const ROWS: u64 = 10;
 
+/// One Kafka at a time: each takes most of a small machine while it starts.
+static TURN: Mutex<()> = Mutex::new(());
+
 struct Bench {
+    _turn: MutexGuard<'static, ()>,
     dir: tempfile::TempDir,
     kafka: Kafka,
     runtime: Runtime,
@@ -35,6 +39,7 @@ struct Bench {
 
 impl Bench {
     fn start() -> Option<Self> {
+        let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("kafka")).unwrap();
         let kafka = Kafka::start(&dir.path().join("kafka"), 1)?;
@@ -42,7 +47,7 @@ impl Bench {
         config.set("bootstrap.servers", kafka.bootstrap_servers());
         config.set("topic.metadata.refresh.interval.ms", "500").set("allow.auto.create.topics", "false");
         let (producer, admin) = (config.create().unwrap(), config.create().unwrap());
-        Some(Self { dir, kafka, runtime: Runtime::new().unwrap(), producer, admin })
+        Some(Self { _turn: turn, dir, kafka, runtime: Runtime::new().unwrap(), producer, admin })
     }
 
     fn lake(&self, name: &str) -> std::path::PathBuf {

@@ -187,7 +187,12 @@ fn explore(mode: Mode) -> Verdict {
             verdict.losses += usize::from(LOG.iter().any(|row| written(row) == 0));
         }
         // One is enough to know that the checker sees it.
-        if matches!(mode, Mode::OverwrittenClaims | Mode::Forgetful) && verdict.repeats > 0 {
+        let seen = match mode {
+            Mode::Claims => false,
+            Mode::OverwrittenClaims | Mode::Forgetful => verdict.repeats > 0,
+            Mode::Plain => verdict.repeats > 0 && verdict.losses > 0,
+        };
+        if seen {
             return verdict;
         }
         for after in next(&scene, mode) {

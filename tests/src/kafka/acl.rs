@@ -1,5 +1,6 @@
-//! Kafka's access list: librdkafka's Rust binding has no call for it, so the two requests are written
-//! here by hand (CreateAcls and DeleteAcls, version 1).
+//! Kafka's access list: librdkafka's Rust binding has no call for it, so the requests are written
+//! here by hand (CreateAcls and DeleteAcls, and DescribeAcls to see that the broker has heard of it; all of
+//! version 1).
 
 use std::io::{Error, Read, Result, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -19,6 +20,7 @@ impl Access {
          allow.everyone.if.no.acl.found=true";
 }
 
+const DESCRIBE: i16 = 29;
 const CREATE: i16 = 30;
 const DELETE: i16 = 31;
 const TOPIC: u8 = 2;
@@ -28,6 +30,16 @@ const ALL: u8 = 2;
 const WRITE: u8 = 4;
 const DENY: u8 = 2;
 const ALLOW: u8 = 3;
+
+/// Whether the broker itself, which hears of changes later than its controller, has a list for a topic.
+pub(super) fn is_listed(port: u16, topic: &str) -> Result<bool> {
+    let answer = ask(port, DESCRIBE, &filter(topic))?;
+    // Correlation id, throttle time, error code, an empty message, then the count of resources.
+    match answer.get(8..16) {
+        Some([0, 0, 0, 0, count @ ..]) => Ok(count != [0; 4]),
+        other => Err(Error::other(format!("Kafka does not show its access list: {other:?}"))),
+    }
+}
 
 /// Sets the list of a topic.
 pub(super) fn change(port: u16, topic: &str, access: Access) -> Result<()> {
