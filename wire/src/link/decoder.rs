@@ -3,12 +3,16 @@
 use super::{CRC, LinkError, MAX_LINE, Message};
 use crate::frame::CRC32C;
 
+/// A gap between numbers up to which nothing else is thought of than that packets got lost.
+const PLAUSIBLE: u16 = 1000;
+
 /// A message that arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Received<'a> {
     /// Its number.
     pub sequence: u16,
-    /// How many packets before it did not arrive. A hello starts the count again.
+    /// How many packets before it did not arrive. A hello starts the count again; so do numbers that went
+    /// back, because then the hello is among the missed.
     pub missed: u16,
     /// The message.
     pub message: Message<'a>,
@@ -82,7 +86,7 @@ impl Decoder {
         match opened {
             Ok((sequence, message)) => {
                 let expected = if matches!(message, Message::Hello(_)) { None } else { *next };
-                let missed = expected.map_or(0, |expected| sequence.wrapping_sub(expected));
+                let missed = expected.map_or(0, |expected| missed(expected, sequence));
                 *next = Some(sequence.wrapping_add(1));
                 counters.messages += 1;
                 counters.missed += u64::from(missed);
@@ -93,6 +97,15 @@ impl Decoder {
                 Err(error)
             }
         }
+    }
+}
+
+/// How many packets did not arrive, where this number was expected and that one came.
+fn missed(expected: u16, sequence: u16) -> u16 {
+    match sequence.wrapping_sub(expected) {
+        ahead if ahead <= PLAUSIBLE => ahead,
+        // Either as many as that, or the board began again at 0 and its hello was not readable.
+        ahead => ahead.min(sequence),
     }
 }
 

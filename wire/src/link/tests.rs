@@ -118,6 +118,27 @@ fn a_hello_starts_the_count_again() {
     }
 }
 
+/// The numbers of the packets that arrive, and how many are then said to be missed.
+fn missed(arrive: &[u16]) -> Vec<u16> {
+    let mut decoder = Decoder::new();
+    let mut say = |sequence: u16| {
+        let mut encoder = Encoder::new();
+        let mut out = [0; MAX_LINE];
+        let mut n = 0;
+        (0..=sequence).for_each(|_| n = encoder.encode(&Message::Identify, &mut out).unwrap());
+        decoder.next(&mut &out[..n]).unwrap().unwrap().missed
+    };
+    arrive.iter().map(|sequence| say(*sequence)).collect()
+}
+
+#[test]
+fn a_board_that_began_again_unheard_did_not_lose_what_it_never_sent() {
+    assert_eq!(missed(&[500, 501, 2, 3]), [0, 0, 2, 0], "hello and one more are missed, not 65036");
+    assert_eq!(missed(&[40_000, 1]), [0, 1]);
+    assert_eq!(missed(&[10, 5_000]), [0, 4_989], "a long silence");
+    assert_eq!(missed(&[65_530, 3]), [0, 8], "the numbers went round");
+}
+
 #[test]
 fn a_hello_of_another_version_is_told_from_noise() {
     for version in [0, 2, 255] {
