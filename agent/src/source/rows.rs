@@ -3,7 +3,7 @@
 use super::SourceCounters;
 use super::lines::{Lines, MAX_LINE};
 use crate::ndjson::{Defaults, Parser};
-use milepost_wire::{Clock, Reading};
+use milepost_wire::{Clock, Reading, Stream};
 
 /// The state of one stream of lines.
 pub(super) struct Rows {
@@ -59,7 +59,7 @@ impl Parse {
             Ok(line) => self.parser.parse(line, now).map_err(|e| e.to_string()),
             Err(_) => Err("The line is not UTF-8".into()),
         };
-        match parsed {
+        match parsed.and_then(of_a_sensor) {
             Ok(reading) => Some(reading),
             Err(error) => {
                 self.refused += 1;
@@ -72,5 +72,14 @@ impl Parse {
                 None
             }
         }
+    }
+}
+
+/// What an agent says of itself only the agent says: a forged report would make the audit miss what
+/// there never was, a forged gap would excuse what is missing. A decoded log has such lines.
+fn of_a_sensor(reading: Reading) -> Result<Reading, String> {
+    match reading.stream() {
+        own @ (Stream::Health | Stream::Gap) => Err(format!("{own} is what the agent says of itself")),
+        _ => Ok(reading),
     }
 }

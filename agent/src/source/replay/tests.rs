@@ -90,6 +90,16 @@ async fn the_content_says_what_a_file_is() {
 }
 
 #[tokio::test]
+async fn what_an_agent_says_of_itself_no_log_says() {
+    let health = r#"{"stream":"agent_health","ts":1,"component":"stream","name":"gps_data","emitted":1000}"#;
+    let gap = r#"{"stream":"gap_data","ts":1,"lost_stream":"gps_data","lost_boot_id":"0000000000000001"}"#;
+    let log = format!("{health}\n{gap}\n{{\"stream\":\"gps_data\",\"ts\":2,\"lat\":1,\"lon\":2}}\n");
+    let (readings, counters) = replay(&settings(file(log.as_bytes()).path(), "")).await;
+    assert_eq!(readings.iter().map(|r| r.ts).collect::<Vec<_>>(), [2]);
+    assert_eq!(counters.details().get("refused_line"), Some(&2));
+}
+
+#[tokio::test]
 async fn a_logs_fixes_before_its_first_date_are_dated_from_it() {
     let gga = |time: &str| format!("$GPGGA,{time},4807.0380,N,01131.0000,E,1,08,0.9,545.4,M,46.9,M,,\r\n");
     let rmc = "$GPRMC,000001,A,4807.0380,N,01131.0000,E,10.0,084.4,010324,,,A\r\n";
