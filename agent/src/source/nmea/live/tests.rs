@@ -112,7 +112,7 @@ async fn what_waits_when_the_agent_stops_is_handed_over() {
     let receiver = async {
         let (mut socket, _) = listener.accept().await.unwrap();
         socket.write_all(UNDATED.as_bytes()).await.unwrap();
-        while outlet.counters().details().get("sentences").is_none() {
+        while !outlet.counters().details().contains_key("sentences") {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         stop.cancel();
