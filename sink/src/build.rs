@@ -1,6 +1,9 @@
-//! Records of Kafka → the objects of one claim. A pure function of the records, the claim's shape and
-//! what the chain wrote before, so that whoever builds a claim again builds the same bytes.
+//! Records of Kafka → the objects of one claim. A pure function of the records, the claim's shape, what
+//! the chain wrote before and the columns of derived tables, whose growth changes nothing (see
+//! [`crate::columns`]), so that whoever builds a claim again builds the same bytes.
 
+use crate::columns::Columns;
+use crate::columns::log::Tables as TableColumns;
 use crate::dedupe::{Delta, Memory, Ranges};
 use crate::ledger::{self, Chain, Seen, Shape, Unread};
 use crate::parquet_file::{ParquetFile, WriteError};
@@ -70,18 +73,21 @@ struct Fresh<'a> {
     ranges: Vec<(u64, u64)>,
 }
 
-/// Builds the objects of a claim over `range`. `records` are in the order of their offsets.
+/// Builds the objects of a claim over `range`. `records` are in the order of their offsets; `columns`
+/// are those of the derived tables that their frames belong to.
 pub fn build(
     chain: &Chain,
     range: Range,
     shape: &Shape,
     records: &[Record],
     before: &Memory,
+    columns: &TableColumns,
 ) -> Result<Built, WriteError> {
-    let attempt = |bad: &BTreeMap<i64, &'static str>| attempt(chain, range, shape, records, before, bad);
+    let work = Work { chain, range, shape, columns };
+    let attempt = |bad: &BTreeMap<i64, &'static str>| attempt(&work, records, before, bad);
     match attempt(&BTreeMap::new()) {
         // A header that is fine over a body that is not: rare enough to look at all bodies only then.
-        Err(Fault::Body) => match attempt(&bad_bodies(records)) {
+        Err(Fault::Body) => match attempt(&bad_bodies(records, columns)) {
             Err(Fault::Body) => Err(WriteError("a frame's body was readable, and then was not".into())),
             Err(Fault::Write(e)) => Err(e),
             Ok(built) => Ok(built),
@@ -89,6 +95,21 @@ pub fn build(
         Err(Fault::Write(e)) => Err(e),
         Ok(built) => Ok(built),
     }
+}
+
+/// What decides a claim's files, beside the records.
+struct Work<'a> {
+    chain: &'a Chain,
+    range: Range,
+    shape: &'a Shape,
+    columns: &'a TableColumns,
+}
+
+/// A table without columns of its own: a built-in stream's, or one that nothing was put into.
+static NO_COLUMNS: Columns = Columns::none();
+
+fn columns_of<'a>(columns: &'a TableColumns, stream: &Stream) -> &'a Columns {
+    columns.get(table::table_of(stream)).unwrap_or(&NO_COLUMNS)
 }
 
 /// Why an attempt did not end.
@@ -105,23 +126,23 @@ impl From<WriteError> for Fault {
 }
 
 /// The offsets of the records whose body cannot be read or put into its table, and why.
-fn bad_bodies(records: &[Record]) -> BTreeMap<i64, &'static str> {
+fn bad_bodies(records: &[Record], columns: &TableColumns) -> BTreeMap<i64, &'static str> {
     let why = |r: &Record| match frame::decode(&r.value) {
         Err(_) => Some("damaged"),
-        Ok(batch) if !table::fits(&batch) => Some("rule"),
+        Ok(batch) if !table::is_whole(&batch) => Some("rule"),
+        Ok(batch) if !table::has_places(&batch, columns_of(columns, &batch.stream)) => Some("columns"),
         Ok(_) => None,
     };
     records.iter().filter_map(|r| Some((r.offset, why(r)?))).collect()
 }
 
 fn attempt(
-    chain: &Chain,
-    range: Range,
-    shape: &Shape,
+    work: &Work<'_>,
     records: &[Record],
     before: &Memory,
     bad: &BTreeMap<i64, &'static str>,
 ) -> Result<Built, Fault> {
+    let Work { chain, range, shape, .. } = *work;
     let mut built = Built { records: records.len() as u64, lost: holes(range, records), ..Built::default() };
     let mut unread = UnreadRecords::default();
     let mut fresh = Vec::new();
@@ -148,7 +169,7 @@ fn attempt(
     built.unread = unread.finish(chain, range);
     // By vehicle, boot and number: it compresses, and a row group holds few vehicles.
     fresh.sort_by(|a, b| key(&a.header).cmp(&key(&b.header)));
-    let mut tables = Tables { chain, range, shape, open: HashMap::new(), images: BTreeMap::new() };
+    let mut tables = Tables { work, open: HashMap::new(), images: BTreeMap::new() };
     for one in &fresh {
         tables.add(one)?;
     }
@@ -220,9 +241,7 @@ impl UnreadRecords {
 
 /// The files of a claim while they grow.
 struct Tables<'a> {
-    chain: &'a Chain,
-    range: Range,
-    shape: &'a Shape,
+    work: &'a Work<'a>,
     open: HashMap<(Stream, i64), OpenFile>,
     images: BTreeMap<String, Bytes>,
 }
@@ -235,9 +254,12 @@ struct OpenFile {
 impl Tables<'_> {
     fn add(&mut self, fresh: &Fresh<'_>) -> Result<(), Fault> {
         let batch = match frame::decode(&fresh.record.value) {
-            Ok(batch) if table::fits(&batch) && batch.len() == fresh.header.count as usize => batch,
+            Ok(batch) if table::is_whole(&batch) && batch.len() == fresh.header.count as usize => batch,
             _ => return Err(Fault::Body),
         };
+        if !table::has_places(&batch, columns_of(self.work.columns, &batch.stream)) {
+            return Err(Fault::Body);
+        }
         let uris = self.take_images(&batch, fresh);
         for &(first, last) in &fresh.ranges {
             let rows = (first - batch.first_seq) as usize..(last - batch.first_seq) as usize + 1;
@@ -260,11 +282,12 @@ impl Tables<'_> {
         rows: std::ops::Range<usize>,
         uris: &HashMap<usize, String>,
     ) -> Result<(), WriteError> {
+        let Work { shape, columns, .. } = *self.work;
         let open = self.open.entry((batch.stream.clone(), day)).or_insert_with(|| OpenFile {
             file: ParquetFile::new(
-                TableRows::new(&batch.stream),
+                TableRows::new(&batch.stream, columns_of(columns, &batch.stream)),
                 batch.stream.columns().is_some(),
-                self.shape,
+                shape,
             ),
             seen: BTreeMap::new(),
         });
@@ -285,7 +308,7 @@ impl Tables<'_> {
         for i in rows {
             if let Some(image) = column.bytes(i) {
                 let key = ledger::image(&hex(&Sha256::digest(image)));
-                uris.insert(i, format!("{}{key}", self.shape.images));
+                uris.insert(i, format!("{}{key}", self.work.shape.images));
                 self.images.entry(key).or_insert_with(|| Bytes::copy_from_slice(image));
             }
         }
@@ -306,7 +329,7 @@ impl Tables<'_> {
                 touched: None,
             });
             files.push(BuiltFile {
-                key: self.chain.file(&table, &dt, self.range.first, self.range.last),
+                key: self.work.chain.file(&table, &dt, self.work.range.first, self.work.range.last),
                 table,
                 dt,
                 rows,

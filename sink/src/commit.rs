@@ -5,8 +5,10 @@
 //! [`Committer`] at any point: whoever comes next rolls the newest claim forward.
 
 use crate::build::{Built, BuiltFile, Record, build, sha256};
-use crate::catalog::{Catalog, Taken};
+use crate::catalog::Registrar;
 use crate::claim::{Effect, Event, Machine, Range, Unexpected};
+use crate::columns::log::{ColumnLog, Tables, wants};
+use crate::columns::{Columns, Want};
 use crate::dedupe::{Memory, merge};
 use crate::ledger::{
     self, BadObject, Chain, Claim, Former, Images, Manifest, Planned, STATE_EVERY, Seen, Shape, Written,
@@ -15,12 +17,14 @@ use crate::log::{Log, LogError};
 use crate::parquet_file::WriteError;
 use crate::put::{empty_file, put_file};
 use crate::recall;
+use crate::schema::Table;
 use crate::status::Board;
 use crate::store::{Put, Store, StoreError};
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, TryFutureExt, stream};
-use std::collections::BTreeSet;
+use milepost_wire::Stream;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -77,8 +81,9 @@ pub enum Outcome {
 pub struct Context {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) log: Arc<dyn Log>,
-    pub(crate) catalog: Arc<dyn Catalog>,
-    pub(crate) taken: Arc<Taken>,
+    /// The columns of derived tables.
+    pub(crate) columns: Arc<ColumnLog>,
+    pub(crate) registrar: Arc<Registrar>,
     pub(crate) board: Board,
     /// How many claims are written at a time.
     pub(crate) writers: Arc<Semaphore>,
@@ -109,6 +114,8 @@ pub struct Committer {
     put: Vec<(Written, Vec<Seen>)>,
     /// The keys of its images and unread records that were put.
     aside: BTreeSet<String>,
+    /// What the newest manifest brought that the catalogue may not know: rows by table and date.
+    unregistered: BTreeMap<String, BTreeMap<String, u64>>,
 }
 
 /// The newest finished claim; none before the first.
@@ -134,6 +141,7 @@ impl Committer {
             built: None,
             put: Vec::new(),
             aside: BTreeSet::new(),
+            unregistered: BTreeMap::new(),
         }
     }
 
@@ -142,7 +150,10 @@ impl Committer {
     pub async fn recover(&mut self) -> Option<i64> {
         loop {
             match self.drive(Event::Start).await {
-                Ok(next) => return Some(next),
+                Ok(next) => {
+                    self.register().await;
+                    return Some(next);
+                }
                 Err(e @ CommitError::TopicReplaced { .. }) => {
                     self.context.board.failed(&format!("{}: {e}", self.name()));
                     return None;
@@ -158,12 +169,15 @@ impl Committer {
     /// Writes and commits the records up to the offset `last`, which begin where the newest claim
     /// ends. Tries until it succeeds or is overtaken.
     pub async fn write(&mut self, last: i64, records: Vec<Record>) -> Outcome {
-        let Ok(_permit) = self.context.writers.clone().acquire_owned().await else {
+        let Ok(permit) = self.context.writers.clone().acquire_owned().await else {
             return Outcome::StartOver;
         };
-        match self.try_write(last, records).await {
+        let wrote = self.try_write(last, records).await;
+        // A catalogue that refuses one table must not keep others from being written.
+        drop(permit);
+        match wrote {
             Ok(next) if next == last + 1 => {
-                self.tell_catalog().await;
+                self.register().await;
                 Outcome::Committed(next)
             }
             Ok(_) => {
@@ -200,19 +214,39 @@ impl Committer {
         self.drive(Event::Cut(last)).await
     }
 
-    /// Tells the catalogue of partitions that it has not taken yet. A refusal holds nothing up: the next
-    /// claim tells it again.
-    async fn tell_catalog(&self) {
-        for (file, _) in &self.put {
-            if self.context.taken.has(&file.table, &file.dt) {
-                continue;
-            }
-            let uri = self.context.store.uri(&file.key);
-            match self.context.catalog.partition(&file.table, &file.dt, &uri).await {
-                Ok(()) => self.context.taken.add(&file.table, &file.dt),
-                Err(e) => self.context.board.failed(&e.to_string()),
-            }
+    /// Tells the catalogue of what the newest claim wrote. Tries until it succeeds: nothing more is
+    /// claimed before.
+    async fn register(&mut self) {
+        for (name, dates) in std::mem::take(&mut self.unregistered) {
+            let table = Table::of(&name, &self.columns_of(&name).await);
+            let location = self.context.store.uri(&format!("{name}/"));
+            self.context.registrar.register(table, location, &dates).await;
         }
+    }
+
+    /// Keeps in mind what a manifest brought. Only who wrote it counts its rows.
+    fn to_register(&mut self, manifest: &Manifest) {
+        let ours = manifest.by == self.context.by;
+        self.unregistered.clear();
+        for file in &manifest.files {
+            let dates = self.unregistered.entry(file.table.clone()).or_default();
+            *dates.entry(file.dt.clone()).or_default() += if ours { file.rows } else { 0 };
+        }
+    }
+
+    /// The columns of a derived table. Tries until it succeeds.
+    async fn columns_of(&self, table: &str) -> Columns {
+        let built_in = table.parse().is_ok_and(|s: Stream| s.columns().is_some());
+        let mut pause = self.context.pauses.0;
+        while !built_in {
+            match self.context.columns.known(table).await {
+                Ok(columns) => return columns,
+                Err(e) => self.context.board.failed(&format!("{}: {e}", self.name())),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(self.context.pauses.1);
+        }
+        Columns::none()
     }
 
     /// Steps the machine until it waits for records, or, with a claim of its own at hand, until it finds
@@ -322,6 +356,7 @@ impl Committer {
         };
         let manifest: Manifest = ledger::parse(&key, &bytes)?;
         let mine = manifest.by == self.context.by;
+        self.to_register(&manifest);
         match self.memory_at {
             Some(Some((_, first))) if first == range.first => {}
             Some(Some((_, first))) if Some(first) == previous => self.take_in(&manifest, mine),
@@ -398,12 +433,26 @@ impl Committer {
         self.aside.clear();
     }
 
+    /// Builds a claim's objects, when the columns that its frames need are in the lake.
     async fn build(&self, range: Range, shape: Shape, records: Vec<Record>) -> Result<Built, CommitError> {
         let (chain, memory) = (self.chain.clone(), self.memory.clone());
-        let work = move || build(&chain, range, &shape, &records, &memory);
-        match tokio::task::spawn_blocking(work).await {
-            Ok(built) => Ok(built?),
-            Err(e) => Err(WriteError(e.to_string()).into()),
+        let records: Arc<[Record]> = records.into();
+        let (looked_at, frame_max) = (records.clone(), shape.frame_max);
+        let wants = blocking(move || wants(&looked_at, frame_max)).await?;
+        let columns = self.agree(&wants).await;
+        Ok(blocking(move || build(&chain, range, &shape, &records, &memory, &columns)).await??)
+    }
+
+    /// Brings columns that frames need into the lake. Tries until it succeeds.
+    async fn agree(&self, wants: &BTreeMap<String, Vec<Vec<Want>>>) -> Tables {
+        let (mut pause, longest) = self.context.pauses;
+        loop {
+            match self.context.columns.agree(wants).await {
+                Ok(tables) => return tables,
+                Err(e) => self.context.board.failed(&format!("{}: {e}", self.name())),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
         }
     }
 
@@ -487,6 +536,7 @@ impl Committer {
             self.memory = Arc::new(after);
             self.memory_at = Some(Some((manifest.number, manifest.first)));
             self.context.board.committed(&manifest);
+            self.to_register(&manifest);
         }
         self.release();
         Ok(put)
@@ -539,6 +589,11 @@ fn keep<T, E>(done: Vec<Result<T, E>>, into: &mut impl Extend<T>) -> Result<(), 
         }
     }
     failed
+}
+
+/// Does work that takes long without holding up other tasks.
+async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, WriteError> {
+    tokio::task::spawn_blocking(work).await.map_err(|e| WriteError(e.to_string()))
 }
 
 #[cfg(test)]

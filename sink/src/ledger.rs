@@ -74,6 +74,16 @@ impl Chain {
     }
 }
 
+/// What the keys of the columns that were added to a derived table begin with.
+pub fn columns_of(table: &str) -> String {
+    format!("{}{table}/", crate::columns::log::KEYS)
+}
+
+/// One addition of columns to a derived table.
+pub fn columns(table: &str, number: u64) -> String {
+    format!("{}{number:06}.json", columns_of(table))
+}
+
 /// The key of an image.
 pub fn image(sha256: &str) -> String {
     format!("_images/{}/{sha256}.jpg", sha256.get(..2).unwrap_or_default())

@@ -3,12 +3,13 @@
 //! Reading order: [`settings`] are numbers and names; [`store`] and [`log`] are the seams to S3 and
 //! Kafka; [`ledger`] has the objects that say what was done, [`claim`] the protocol by which two
 //! owners of a partition cannot lose or repeat a row, [`dedupe`] what keeps a frame that arrives twice
-//! from being two rows. [`date`], [`table`] and [`parquet_file`] turn frames into files, [`build`]
-//! makes all objects of one claim, [`commit`] drives the protocol. The buffers, the consumer and the
-//! thread that reads come last; [`redrive`] is a command of its own.
+//! from being two rows. [`schema`] is the one description of the tables and [`columns`] what derived
+//! ones have come to; [`date`], [`table`] and [`parquet_file`] turn frames into files, [`build`] makes
+//! all objects of one claim, [`commit`] drives the protocol. The buffers, the consumer and the thread
+//! that reads come last; [`redrive`] is a command of its own.
 //!
 //! What is not here: nothing reads a clock or Kafka above [`commit`] but the reading thread, only
-//! [`table`] knows the tables' columns, and agent and bridge are not known at all.
+//! [`schema`] knows the tables' columns, and agent and bridge are not known at all.
 
 pub mod settings;
 pub mod store;
@@ -16,6 +17,8 @@ pub mod log;
 pub mod ledger;
 pub mod claim;
 pub mod dedupe;
+pub mod schema;
+pub mod columns;
 pub mod date;
 pub mod table;
 pub mod parquet_file;

@@ -1,6 +1,7 @@
 //! One Parquet file: written row group by row group in memory, and looked into where another writer
 //! was first.
 
+use crate::columns::Columns;
 use crate::dedupe::merge;
 use crate::ledger::{Seen, Shape};
 use crate::table::{NO_DICTIONARY, NO_STATISTICS, TableRows};
@@ -118,7 +119,7 @@ fn properties(shape: &Shape) -> WriterProperties {
 
 /// A file of a stream's table without rows.
 pub fn empty(stream: &Stream, shape: &Shape) -> Result<Vec<u8>, WriteError> {
-    let file = ParquetFile::new(TableRows::new(stream), stream.columns().is_some(), shape);
+    let file = ParquetFile::new(TableRows::new(stream, &Columns::none()), stream.columns().is_some(), shape);
     Ok(file.finish()?.1)
 }
 

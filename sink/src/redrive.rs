@@ -144,7 +144,7 @@ async fn send(
 fn header(record: &Record) -> Result<Header, String> {
     let header = readable(&record.value, version::FRAME)?;
     match frame::decode(&record.value) {
-        Ok(batch) if table::fits(&batch) => Ok(header),
+        Ok(batch) if table::is_whole(&batch) => Ok(header),
         Ok(_) => Err("rule".into()),
         Err(_) => Err("damaged".into()),
     }

@@ -6,7 +6,8 @@
 //! write needs no care here.
 
 use crate::buffer::Limits;
-use crate::catalog::{Catalog, NoCatalog};
+use crate::catalog::{Catalog, NoCatalog, Registrar};
+use crate::columns::log::ColumnLog;
 use crate::commit::{Context, PAUSES};
 use crate::kafka::{Change, KafkaLog, Membership, consumer_config, known_end, record};
 use crate::ledger::Shape;
@@ -78,7 +79,7 @@ impl Sink {
         Self::start_with(settings, store, Arc::new(NoCatalog))
     }
 
-    /// The same, with a catalogue that is told of new partitions.
+    /// The same, with a catalogue that is told of tables and partitions.
     pub fn start_with(
         settings: Settings,
         store: Arc<dyn Store>,
@@ -92,10 +93,11 @@ impl Sink {
         consumer.subscribe(&topics).map_err(refused)?;
         let log = Arc::new(KafkaLog::new(&settings).map_err(refused)?);
         let (board, order) = (Board::default(), Arc::new(AtomicU8::new(RUN)));
+        let by = name();
         let context = Context {
             log: log.clone(),
-            catalog,
-            taken: Arc::default(),
+            columns: Arc::new(ColumnLog::new(store.clone(), by.clone(), wall_ms)),
+            registrar: Arc::new(Registrar::new(catalog, board.clone(), PAUSES)),
             board: board.clone(),
             writers: Arc::new(Semaphore::new(settings.writers.max(1))),
             shape: Shape {
@@ -104,7 +106,7 @@ impl Sink {
                 zstd_level: settings.zstd_level,
                 images: store.uri(""),
             },
-            by: name(),
+            by,
             now_ms: wall_ms,
             pauses: PAUSES,
             store,

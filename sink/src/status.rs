@@ -47,6 +47,9 @@ pub struct Status {
     pub races_lost: u64,
     /// The newest failure, in words.
     pub last_error: Option<String>,
+    /// Tables that the catalogue does not take at present, and why: what is committed to them waits to
+    /// be registered, and nothing more is written to them.
+    pub refused: BTreeMap<String, String>,
 }
 
 impl Status {
@@ -83,6 +86,17 @@ impl Board {
             table.files += 1;
             table.bytes += file.bytes;
         }
+    }
+
+    /// The catalogue does not take a table.
+    pub(crate) fn refused(&self, table: &str, why: &str) {
+        self.failed(why);
+        self.edit().refused.insert(table.to_owned(), why.to_owned());
+    }
+
+    /// The catalogue has taken a table.
+    pub(crate) fn taken(&self, table: &str) {
+        self.edit().refused.remove(table);
     }
 
     pub(crate) fn failed(&self, what: &str) {

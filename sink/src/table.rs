@@ -1,8 +1,10 @@
 //! Columns of the wire → columns of the tables, gathered over many frames into Arrow batches.
 //!
-//! The only module that knows what table columns are called and which unit they are in. No struct is
-//! built for a reading: a column of a frame is appended to a column of the table as a whole.
+//! Which columns there are, [`crate::schema`] and [`crate::columns`] say. No struct is built for a
+//! reading: a column of a frame is appended to a column of the table as a whole.
 
+use crate::columns::{Columns, Want};
+use crate::schema::{self, Own, Type};
 use arrow_array::builder::{BooleanBufferBuilder, NullBufferBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{
@@ -10,29 +12,11 @@ use arrow_array::{
     StringArray, TimestampMillisecondArray,
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef, TimeUnit};
-use milepost_wire::{Batch, Clock, Column, ColumnSpec, Kind, Stream, Values};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use milepost_wire::{Batch, Clock, Column, Stream, Values};
 use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
-
-/// The columns that every table has.
-pub const COMMON: [&str; 7] = ["vehicle_id", "boot_id", "seq", "ts", "ts_us", "clock", "lineage"];
-
-/// Fixed-point columns of the wire's built-in streams: name there, name in tables, and what to divide
-/// by for the unit that tables have.
-const FIXED_POINT: [(&str, &str, f64); 10] = [
-    ("lat_e7", "lat", 1e7),
-    ("lon_e7", "lon", 1e7),
-    ("altitude_cm", "altitude", 1e2),
-    ("speed_mm_s", "speed", 1e3),
-    ("heading_cdeg", "heading", 1e2),
-    ("hdop_e2", "hdop", 1e2),
-    ("temperature_c_e2", "temperature", 1e2),
-    ("precipitation_mm_h_e2", "precipitation", 1e2),
-    ("wind_speed_mm_s", "wind_speed", 1e3),
-    ("humidity_pct_e2", "humidity", 1e2),
-];
 
 /// Columns whose values hardly ever repeat, for which a dictionary is only work.
 pub const NO_DICTIONARY: [&str; 5] = ["seq", "ts", "ts_us", "lat", "lon"];
@@ -52,7 +36,7 @@ enum Cells {
 
 struct TableColumn {
     name: String,
-    kind: Kind,
+    kind: Type,
     cells: Cells,
     nulls: NullBufferBuilder,
 }
@@ -72,9 +56,17 @@ struct Target {
     divisor: f64,
 }
 
+/// How the frames' columns find the table's.
+enum Places {
+    /// A built-in stream's frames have its columns, in its order.
+    BuiltIn(&'static [Own]),
+    /// A derived stream's are looked for; `used` says which of the rows' columns is the table's.
+    Derived { columns: Columns, used: HashMap<usize, usize> },
+}
+
 /// The rows of one table, until they are taken as an Arrow batch.
 pub struct TableRows {
-    built_in: bool,
+    places: Places,
     vehicle: Repeated,
     boot: Repeated,
     clock: Repeated,
@@ -82,7 +74,6 @@ pub struct TableRows {
     seq: Vec<i64>,
     ts_us: Vec<i64>,
     columns: Vec<TableColumn>,
-    targets: HashMap<ColumnSpec, Target>,
 }
 
 /// The name of the table that a stream's rows are in.
@@ -90,19 +81,24 @@ pub fn table_of(stream: &Stream) -> &str {
     stream.name()
 }
 
-/// Whether the frame's columns can be columns of its table: a built-in stream has exactly its own.
-pub fn fits(batch: &Batch) -> bool {
+/// Whether the frame is as frames should be: a built-in stream has exactly its own columns.
+pub fn is_whole(batch: &Batch) -> bool {
     let own = match batch.stream.columns() {
         Some(columns) => columns.iter().eq(batch.rows.columns.iter().map(|c| &c.spec)),
         None => true,
     };
     let rows = batch.len();
-    let whole = batch.rows.clock.len() == rows && batch.rows.columns.iter().all(|c| is_whole(c, rows));
+    let whole = batch.rows.clock.len() == rows && batch.rows.columns.iter().all(|c| is_column_whole(c, rows));
     own && whole && batch.first_seq.checked_add(rows as u64).is_some_and(|end| end <= i64::MAX as u64)
 }
 
+/// Whether the table of a frame that is whole has a place for each of its columns.
+pub fn has_places(batch: &Batch, columns: &Columns) -> bool {
+    batch.stream.columns().is_some() || columns.places(&Want::of(&batch.rows.columns)).is_some()
+}
+
 /// Whether a column has its `rows` rows, and text where it says so.
-fn is_whole(column: &Column, rows: usize) -> bool {
+fn is_column_whole(column: &Column, rows: usize) -> bool {
     let validity = column.validity.as_ref().is_none_or(|v| v.len() == rows);
     let values = match &column.values {
         Values::Text(v) | Values::Bytes(v) => {
@@ -120,23 +116,24 @@ fn is_whole(column: &Column, rows: usize) -> bool {
 }
 
 impl TableRows {
-    /// No rows of a stream yet.
-    pub fn new(stream: &Stream) -> Self {
-        let mut rows = Self {
-            built_in: stream.columns().is_some(),
+    /// No rows of a stream yet. A derived stream's table has `columns`.
+    pub fn new(stream: &Stream, columns: &Columns) -> Self {
+        let own = schema::own(stream).map(|(_, own)| own);
+        let places = match own {
+            Some(own) => Places::BuiltIn(own),
+            None => Places::Derived { columns: columns.clone(), used: HashMap::new() },
+        };
+        let column = |o: &Own| TableColumn::new(o.name.to_owned(), o.kind);
+        Self {
+            places,
             vehicle: Repeated::default(),
             boot: Repeated::default(),
             clock: Repeated::default(),
             lineage: Repeated::default(),
             seq: Vec::new(),
             ts_us: Vec::new(),
-            columns: Vec::new(),
-            targets: HashMap::new(),
-        };
-        for spec in stream.columns().unwrap_or_default() {
-            rows.target(spec);
+            columns: own.unwrap_or_default().iter().map(column).collect(),
         }
-        rows
     }
 
     /// Rows that wait to be taken.
@@ -149,11 +146,12 @@ impl TableRows {
         self.seq.is_empty()
     }
 
-    /// Appends some rows of a frame. `image_uri` makes an image's URI of its row.
+    /// Appends some rows of a frame that is whole and has places. `image_uri` makes an image's URI of its
+    /// row.
     pub fn append(&mut self, batch: &Batch, rows: Range<usize>, image_uri: &dyn Fn(usize) -> Option<String>) {
         let (before, count) = (self.len(), rows.len());
         // Before the rows are counted, since a new column begins with nulls for those that are there.
-        let targets: Vec<Target> = batch.rows.columns.iter().map(|c| self.target(&c.spec)).collect();
+        let targets = self.targets(batch);
         self.vehicle.push(batch.vehicle.as_str(), count);
         self.boot.push(&batch.boot.to_string(), count);
         let lineage: Vec<String> = batch.lineage.iter().map(ToString::to_string).collect();
@@ -168,6 +166,8 @@ impl TableRows {
             let cells = &mut self.columns[target.column];
             match (&column.values, batch.stream == Stream::Camera) {
                 (Values::Bytes(_), true) => cells.append_texts(rows.clone().map(image_uri)),
+                // A column without a value may lie in one of another kind, and is padded.
+                _ if column.validity.as_ref().is_some_and(|v| v.count_set() == 0) => {}
                 _ => cells.append(column, rows.clone(), target.divisor),
             }
         }
@@ -198,52 +198,39 @@ impl TableRows {
     }
 
     fn schema(&self) -> SchemaRef {
-        let text = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-        let common = COMMON.iter().map(|&name| match name {
-            "seq" | "ts_us" => Field::new(name, DataType::Int64, false),
-            "ts" => Field::new(name, DataType::Timestamp(TimeUnit::Millisecond, Some("UTC".into())), false),
-            _ => Field::new(name, text(), false),
+        let repeated = || DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
+        let common = schema::COMMON.into_iter().map(|c| match c.kind {
+            Type::String => c.field().with_data_type(repeated()),
+            _ => c.field(),
         });
-        let own = self.columns.iter().map(|c| Field::new(&c.name, c.arrow_type(), true));
+        let own = self.columns.iter().map(|c| Field::new(&c.name, c.kind.arrow(), true));
         Arc::new(Schema::new(common.chain(own).collect::<Vec<_>>()))
     }
 
-    /// The table's column for a frame's, made where it is new.
-    fn target(&mut self, spec: &ColumnSpec) -> Target {
-        if let Some(target) = self.targets.get(spec) {
-            return *target;
+    /// The table's column for each of a frame's, made where no row has had it.
+    fn targets(&mut self, batch: &Batch) -> Vec<Target> {
+        let rows = self.seq.len();
+        match &mut self.places {
+            Places::BuiltIn(own) => {
+                let names = batch.rows.columns.iter().map(|c| c.spec.name.as_ref());
+                debug_assert!(own.iter().map(|o| o.wire).eq(names), "a frame that is not whole");
+                own.iter().enumerate().map(|(column, o)| Target { column, divisor: o.divisor }).collect()
+            }
+            Places::Derived { columns, used } => {
+                let places = columns.places(&Want::of(&batch.rows.columns)).unwrap_or_default();
+                let mut target = |place: usize| {
+                    let column = *used.entry(place).or_insert_with(|| {
+                        let known = columns.get(place);
+                        let mut fresh = TableColumn::new(known.name.clone(), known.kind);
+                        fresh.pad(rows);
+                        self.columns.push(fresh);
+                        self.columns.len() - 1
+                    });
+                    Target { column, divisor: 1.0 }
+                };
+                places.into_iter().map(&mut target).collect()
+            }
         }
-        let fixed = FIXED_POINT.iter().find(|f| self.built_in && f.0 == spec.name && spec.kind == Kind::Int);
-        let (name, kind, divisor) = match fixed {
-            Some(&(_, name, divisor)) => (name.to_owned(), Kind::Float, divisor),
-            // Only cameras have bytes among the built-in streams, and they become URIs.
-            None if self.built_in && spec.kind == Kind::Bytes => (spec.name.to_string(), Kind::Text, 1.0),
-            None => (self.free_name(spec), spec.kind, 1.0),
-        };
-        self.columns.push(TableColumn::new(name, kind));
-        let column = self.columns.len() - 1;
-        self.columns[column].pad(self.seq.len());
-        self.targets.insert(spec.clone(), Target { column, divisor });
-        Target { column, divisor }
-    }
-
-    /// What a derived stream's column is called: as on the wire, unless the table has that name.
-    fn free_name(&self, spec: &ColumnSpec) -> String {
-        let mut name = spec.name.to_string();
-        if COMMON.contains(&name.as_str()) || name == "dt" {
-            name += "_value";
-        }
-        let taken = |name: &str| COMMON.contains(&name) || self.columns.iter().any(|c| c.name == name);
-        while taken(&name) {
-            name += match spec.kind {
-                Kind::Int => "_int",
-                Kind::Float => "_float",
-                Kind::Bool => "_bool",
-                Kind::Text => "_text",
-                Kind::Bytes => "_bytes",
-            };
-        }
-        name
     }
 }
 
@@ -272,26 +259,16 @@ impl Repeated {
 }
 
 impl TableColumn {
-    fn new(name: String, kind: Kind) -> Self {
+    fn new(name: String, kind: Type) -> Self {
         let (offsets, data) = (vec![0], Vec::new());
         let cells = match kind {
-            Kind::Int => Cells::Int(Vec::new()),
-            Kind::Float => Cells::Float(Vec::new()),
-            Kind::Bool => Cells::Bool(BooleanBufferBuilder::new(0)),
-            Kind::Text => Cells::Text { offsets, data },
-            Kind::Bytes => Cells::Bytes { offsets, data },
+            Type::Bigint | Type::Timestamp => Cells::Int(Vec::new()),
+            Type::Double => Cells::Float(Vec::new()),
+            Type::Boolean => Cells::Bool(BooleanBufferBuilder::new(0)),
+            Type::String => Cells::Text { offsets, data },
+            Type::Binary => Cells::Bytes { offsets, data },
         };
         Self { name, kind, cells, nulls: NullBufferBuilder::new(0) }
-    }
-
-    fn arrow_type(&self) -> DataType {
-        match self.kind {
-            Kind::Int => DataType::Int64,
-            Kind::Float => DataType::Float64,
-            Kind::Bool => DataType::Boolean,
-            Kind::Text => DataType::Utf8,
-            Kind::Bytes => DataType::Binary,
-        }
     }
 
     fn append(&mut self, column: &Column, rows: Range<usize>, divisor: f64) {
@@ -313,7 +290,7 @@ impl TableColumn {
                 data.extend_from_slice(&from.data[start as usize..from.offsets[rows.end] as usize]);
                 offsets.extend(from.offsets[rows.start + 1..=rows.end].iter().map(|o| o + moved));
             }
-            // A target has its column's kind; a frame's values have their spec's.
+            // A place takes what its column holds; a frame's values have their spec's kind.
             _ => {}
         }
     }

@@ -41,7 +41,7 @@ fn records(frames: Vec<Vec<u8>>) -> Vec<Record> {
 
 fn make(records: &[Record]) -> Built {
     let range = Range { first: 0, last: records.last().map_or(0, |r| r.offset) };
-    build(&chain(), range, &shape(), records, &Memory::default()).unwrap()
+    build(&chain(), range, &shape(), records, &Memory::default(), &TableColumns::new()).unwrap()
 }
 
 #[test]
@@ -114,6 +114,7 @@ fn offsets_without_a_record_are_lost() {
     records.drain(..2);
     let built = make(&records);
     assert_eq!(built.lost, [(0, 1), (4, 4)]);
-    let none = build(&chain(), Range { first: 5, last: 9 }, &shape(), &[], &Memory::default()).unwrap();
+    let range = Range { first: 5, last: 9 };
+    let none = build(&chain(), range, &shape(), &[], &Memory::default(), &TableColumns::new()).unwrap();
     assert_eq!((none.lost, none.files.len()), (vec![(5, 9)], 0));
 }

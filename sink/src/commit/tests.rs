@@ -2,6 +2,7 @@
 //! start moves. What is checked is the lake: each row once, and a ledger that accounts for it.
 
 use super::*;
+use crate::catalog::{Catalog, CatalogError, News, NoCatalog};
 use async_trait::async_trait;
 use milepost_wire::reading::Gps;
 use milepost_wire::{Batch, Body, BootId, Clock, Reading, Stream, VehicleId, frame};
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use crate::parquet_file::look_into;
 use crate::store::Object;
 
+mod columns;
 mod pairs;
 mod schedules;
 
@@ -181,13 +183,14 @@ struct Setup {
     rng: Arc<Rng>,
     one_in: u64,
     careless: bool,
+    catalog: Arc<dyn Catalog>,
 }
 
 impl Setup {
     fn new(seed: u64, length: i64, one_in: u64) -> Self {
         let rng = Arc::new(Rng(AtomicU64::new(seed)));
         let log = Arc::new(log(&rng, length));
-        Self { objects: Objects::default(), log, rng, one_in, careless: false }
+        Self { objects: Objects::default(), log, rng, one_in, careless: false, catalog: Arc::new(NoCatalog) }
     }
 
     fn store(&self) -> Faulty {
@@ -196,17 +199,19 @@ impl Setup {
     }
 
     fn context(&self, by: &str) -> Context {
+        let (board, pauses) = (Board::default(), (Duration::from_micros(10), Duration::from_micros(50)));
+        let store = Arc::new(self.store());
         Context {
-            store: Arc::new(self.store()),
+            columns: Arc::new(ColumnLog::new(store.clone(), by.into(), || 0)),
+            registrar: Arc::new(Registrar::new(self.catalog.clone(), board.clone(), pauses)),
+            store,
             log: self.log.clone(),
-            catalog: Arc::new(crate::catalog::NoCatalog),
-            taken: Arc::default(),
-            board: Board::default(),
+            board,
             writers: Arc::new(Semaphore::new(2)),
             shape: Shape { frame_max: 1, row_group_rows: 1000, zstd_level: 1, images: "mem:".into() },
             by: by.into(),
             now_ms: || 0,
-            pauses: (Duration::from_micros(10), Duration::from_micros(50)),
+            pauses,
         }
     }
 
@@ -351,4 +356,52 @@ async fn a_claim_of_an_older_sink_is_redone_as_that_sink_would_have() {
     let manifest = setup.manifests().pop().unwrap();
     assert_eq!(manifest.rows, 0);
     assert_eq!(manifest.unread.unwrap().reasons, BTreeMap::from([("version 1".to_owned(), 3)]));
+}
+
+/// A catalogue that refuses now and then, or is told by a sink that dies.
+#[derive(Default)]
+struct Partitions {
+    rng: Option<Arc<Rng>>,
+    told: Mutex<BTreeSet<(String, String)>>,
+}
+
+#[async_trait]
+impl Catalog for Partitions {
+    async fn register(&self, news: &News) -> Result<(), CatalogError> {
+        let draw = self.rng.as_ref().map_or(0, |rng| rng.below(6));
+        if draw == 1 {
+            std::future::pending::<()>().await;
+        }
+        if draw != 2 {
+            let of = |dt: &String| (news.table.name.clone(), dt.clone());
+            self.told.lock().unwrap().extend(news.dates.iter().map(of));
+        }
+        match draw {
+            2 | 3 => Err(CatalogError { table: news.table.name.clone(), why: "planned".into() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// At every manifest, all that the chain wrote before its newest claim is registered.
+#[test]
+fn no_claim_is_made_before_what_the_last_one_wrote_is_in_the_catalogue() {
+    for seed in 0..40 {
+        let mut setup = Setup::new(seed, 14, 25);
+        let catalog = Arc::new(Partitions { rng: Some(setup.rng.clone()), ..Partitions::default() });
+        setup.catalog = catalog.clone();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            tokio::join!(setup.keep_owning("a", false), setup.keep_owning("b", false));
+        });
+        setup.check(&format!("seed {seed}"));
+        let told = catalog.told.lock().unwrap().clone();
+        let written: BTreeSet<_> = setup
+            .manifests()
+            .iter()
+            .flat_map(|m| &m.files)
+            .map(|f| (f.table.clone(), f.dt.clone()))
+            .collect();
+        assert_eq!(told, written, "seed {seed}");
+    }
 }

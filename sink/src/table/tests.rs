@@ -3,7 +3,7 @@ use arrow_array::Array;
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Float64Type, Int64Type, TimestampMillisecondType};
 use milepost_wire::reading::{Derived, Gps};
-use milepost_wire::{Body, BootId, Digest, Reading, StreamName, Value, VehicleId};
+use milepost_wire::{Body, BootId, ColumnSpec, Digest, Kind, Reading, StreamName, Value, VehicleId};
 
 fn batch(stream: Stream, columns: &[ColumnSpec], first_seq: u64) -> Batch {
     let lineage = vec![Digest([1; 8]), Digest([0xab; 8])];
@@ -34,6 +34,18 @@ fn derived(columns: &[(&str, Value)]) -> Batch {
     batch
 }
 
+/// The rows of some frames under the columns that they lead to.
+fn table_of_frames(frames: &[Batch]) -> RecordBatch {
+    let add = |columns: Columns, frame: &Batch| columns.with(&Want::of(&frame.rows.columns));
+    let columns = frames.iter().fold(Columns::none(), add);
+    let mut rows = TableRows::new(&frames[0].stream, &columns);
+    for frame in frames {
+        assert!(is_whole(frame) && has_places(frame, &columns));
+        rows.append(frame, 0..frame.len(), &|_| None);
+    }
+    rows.take().unwrap()
+}
+
 fn column<'a>(batch: &'a RecordBatch, name: &str) -> &'a ArrayRef {
     batch.column_by_name(name).unwrap_or_else(|| panic!("no column {name} in {:?}", batch.schema()))
 }
@@ -45,14 +57,16 @@ fn fixed_point_becomes_everyday_units_and_nulls_stay_nulls() {
         let ts = 1_795_392_000_123_456 - i as i64;
         from.push(&Reading { ts, clock: Clock::Gps, body: gps(515_074_123, heading) }).unwrap();
     }
-    assert!(fits(&from));
-    let mut rows = TableRows::new(&Stream::Gps);
+    assert!(is_whole(&from));
+    let mut rows = TableRows::new(&Stream::Gps, &Columns::none());
     rows.append(&from, 1..3, &|_| None);
     rows.append(&from, 0..1, &|_| None);
     let table = rows.take().unwrap();
     let names: Vec<_> = table.schema().fields().iter().map(|f| f.name().clone()).collect();
     let own = ["lat", "lon", "altitude", "speed", "heading", "fix", "satellites", "hdop"];
-    assert_eq!(names, [&COMMON[..], &own[..]].concat());
+    let common: Vec<_> = schema::COMMON.iter().map(|c| c.name.to_string()).collect();
+    assert_eq!(names[..common.len()], common);
+    assert_eq!(names[common.len()..], own);
     let float = |name: &str| column(&table, name).as_primitive::<Float64Type>().clone();
     assert_eq!(float("lat").values(), &[51.507_412_3; 3]);
     assert_eq!(float("altitude").value(0), -1.5);
@@ -71,15 +85,11 @@ fn fixed_point_becomes_everyday_units_and_nulls_stay_nulls() {
 
 #[test]
 fn frames_with_other_columns_share_a_table_and_miss_what_they_do_not_have() {
-    let mut rows = TableRows::new(&derived(&[]).stream);
-    rows.append(&derived(&[("force", Value::Float(0.5)), ("seen", Value::Bool(true))]), 0..1, &|_| None);
-    rows.append(
-        &derived(&[("note", Value::Text("é".into())), ("raw", Value::Bytes(vec![0, 1]))]),
-        0..1,
-        &|_| None,
-    );
-    rows.append(&derived(&[("force", Value::Float(1.5))]), 0..1, &|_| None);
-    let table = rows.take().unwrap();
+    let table = table_of_frames(&[
+        derived(&[("force", Value::Float(0.5)), ("seen", Value::Bool(true))]),
+        derived(&[("note", Value::Text("é".into())), ("raw", Value::Bytes(vec![0, 1]))]),
+        derived(&[("force", Value::Float(1.5))]),
+    ]);
     let force = column(&table, "force").as_primitive::<Float64Type>();
     assert_eq!(force.iter().collect::<Vec<_>>(), [Some(0.5), None, Some(1.5)]);
     let seen = column(&table, "seen").as_boolean();
@@ -91,35 +101,34 @@ fn frames_with_other_columns_share_a_table_and_miss_what_they_do_not_have() {
 }
 
 #[test]
-fn names_that_clash_get_another() {
-    let mut rows = TableRows::new(&derived(&[]).stream);
-    let first = derived(&[
-        ("seq", Value::Int(9)),
-        ("ts_value", Value::Int(8)),
-        ("ts", Value::Int(7)),
-        ("x", Value::Int(1)),
+fn columns_that_disagree_lie_beside_each_other_and_integers_in_doubles() {
+    let table = table_of_frames(&[
+        derived(&[("seq", Value::Int(9)), ("x", Value::Float(0.5))]),
+        derived(&[("x", Value::Int(2)), ("seq", Value::Int(8))]),
+        derived(&[("x", Value::Int(i64::MAX))]),
+        derived(&[("x", Value::Text("a".into())), ("dt", Value::Text("b".into()))]),
     ]);
-    rows.append(&first, 0..1, &|_| None);
-    rows.append(&derived(&[("x", Value::Float(2.0)), ("dt", Value::Text("a".into()))]), 0..1, &|_| None);
-    let table = rows.take().unwrap();
-    for (name, value) in [("seq_value", 9), ("ts_value", 8), ("ts_value_int", 7), ("x", 1)] {
-        assert_eq!(column(&table, name).as_primitive::<Int64Type>().value(0), value, "{name}");
-    }
-    assert_eq!(column(&table, "x_float").as_primitive::<Float64Type>().value(1), 2.0);
-    assert_eq!(column(&table, "dt_value").as_string::<i32>().value(1), "a");
+    let floats = column(&table, "x").as_primitive::<Float64Type>();
+    assert_eq!(floats.iter().collect::<Vec<_>>(), [Some(0.5), Some(2.0), None, None]);
+    let ints = column(&table, "x_2").as_primitive::<Int64Type>();
+    assert_eq!(ints.iter().collect::<Vec<_>>(), [None, None, Some(i64::MAX), None]);
+    assert_eq!(column(&table, "x_3").as_string::<i32>().value(3), "a");
+    assert_eq!(column(&table, "dt_value").as_string::<i32>().value(3), "b");
+    let seq = column(&table, "seq_value").as_primitive::<Int64Type>();
+    assert_eq!(seq.iter().collect::<Vec<_>>(), [Some(9), Some(8), None, None]);
     let names: std::collections::HashSet<_> =
         table.schema().fields().iter().map(|f| f.name().clone()).collect();
     assert_eq!(names.len(), table.num_columns());
 }
 
 #[test]
-fn batches_that_are_not_whole_do_not_fit() {
+fn batches_that_are_not_whole_are_seen() {
     let whole = derived(&[("note", Value::Text("é".into()))]);
-    assert!(fits(&whole));
+    assert!(is_whole(&whole));
     let broken = |change: fn(&mut Batch)| {
         let mut batch = whole.clone();
         change(&mut batch);
-        fits(&batch)
+        is_whole(&batch)
     };
     assert!(!broken(|b| b.rows.clock.clear()));
     assert!(!broken(|b| b.rows.ts.push(1)));
@@ -130,9 +139,9 @@ fn batches_that_are_not_whole_do_not_fit() {
     {
         let mut batch = whole.clone();
         batch.rows.columns[0].values = Values::Text(milepost_wire::VarBytes { offsets, data });
-        assert!(!fits(&batch));
+        assert!(!is_whole(&batch));
     }
     let mut other = batch(Stream::Gps, &[ColumnSpec::fixed("lat_e7", Kind::Int)], 0);
     other.rows.columns.clear();
-    assert!(!fits(&other), "a built-in stream has its own columns");
+    assert!(!is_whole(&other), "a built-in stream has its own columns");
 }
