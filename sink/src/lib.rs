@@ -24,6 +24,8 @@ pub mod table;
 pub mod parquet_file;
 pub mod build;
 pub mod catalog;
+#[cfg(feature = "glue")]
+pub mod glue;
 pub mod commit;
 pub mod buffer;
 pub mod status;

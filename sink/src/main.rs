@@ -2,11 +2,15 @@
 //! a subcommand says.
 
 use clap::Parser;
+use milepost_sink::catalog::{Catalog, NoCatalog};
+#[cfg(feature = "glue")]
+use milepost_sink::glue::{Glue, GlueSettings};
 use milepost_sink::redrive::redrive;
 use milepost_sink::store::{self, S3Settings};
 use milepost_sink::{Settings, Sink};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -23,6 +27,10 @@ struct Arguments {
     /// Kafka's brokers, host:port, comma-separated.
     #[arg(long, global = true, env = "MILEPOST_SINK_BROKERS")]
     brokers: Option<String>,
+    /// The database in Glue in which tables are registered.
+    #[cfg(feature = "glue")]
+    #[arg(long, global = true, env = "MILEPOST_SINK_GLUE_DATABASE")]
+    glue_database: Option<String>,
     /// What to do instead of running the sink.
     #[command(subcommand)]
     command: Option<Command>,
@@ -43,6 +51,33 @@ struct Config {
     lake: Option<String>,
     sink: Settings,
     s3: S3Settings,
+    #[cfg(feature = "glue")]
+    glue: GlueSettings,
+}
+
+impl Config {
+    #[cfg(feature = "glue")]
+    fn database(&self) -> Option<&str> {
+        Some(self.glue.database.as_str()).filter(|d| !d.is_empty())
+    }
+
+    #[cfg(not(feature = "glue"))]
+    fn database(&self) -> Option<&str> {
+        None
+    }
+
+    #[cfg(feature = "glue")]
+    async fn catalog(&self) -> Arc<dyn Catalog> {
+        match self.database() {
+            Some(_) => Arc::new(Glue::open(&self.glue, &self.s3).await),
+            None => Arc::new(NoCatalog),
+        }
+    }
+
+    #[cfg(not(feature = "glue"))]
+    async fn catalog(&self) -> Arc<dyn Catalog> {
+        Arc::new(NoCatalog)
+    }
 }
 
 fn main() -> ExitCode {
@@ -71,6 +106,10 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     };
     let lake =
         arguments.lake.or(config.lake.take()).ok_or("No lake is given: use --lake or the key `lake`")?;
+    #[cfg(feature = "glue")]
+    if let Some(database) = arguments.glue_database {
+        config.glue.database = database;
+    }
     if let Some(brokers) = arguments.brokers {
         config.sink.brokers = brokers;
     }
@@ -85,7 +124,8 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         println!("{}", serde_json::to_string(&done)?);
         return Ok(());
     }
-    let mut sink = Sink::start(config.sink, store)?;
+    let catalog = config.catalog().await;
+    let mut sink = Sink::start_with(config.sink, store, catalog)?;
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut report = tokio::time::interval(Duration::from_secs(10));
     loop {
@@ -95,7 +135,7 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
             e = sink.ended() => return Err(e.into()),
             _ = report.tick() => {
                 let s = sink.status();
-                tracing::info!(rows = s.rows(), claims = s.claims, duplicates = s.duplicates, lag = s.lag, partitions = s.partitions, "Running");
+                tracing::info!(rows = s.rows(), claims = s.claims, duplicates = s.duplicates, lag = s.lag, partitions = s.partitions, refused = s.refused.len(), "Running");
             }
         }
     }

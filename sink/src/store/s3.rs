@@ -2,6 +2,7 @@
 
 use super::{Object, Put, Store, StoreError};
 use async_trait::async_trait;
+use aws_config::SdkConfig;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{
@@ -41,6 +42,27 @@ pub struct S3Settings {
     pub answer_timeout_ms: Option<u64>,
 }
 
+impl S3Settings {
+    /// What all clients of AWS's services share: region, credentials, and how HTTPS is spoken.
+    pub(crate) async fn sdk_config(&self) -> SdkConfig {
+        let http = aws_smithy_http_client::Builder::new()
+            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
+            .build_https();
+        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
+        if let Some(region) = &self.region {
+            loader = loader.region(Region::new(region.clone()));
+        }
+        if let (Some(key), Some(secret)) = (&self.access_key, &self.secret_key) {
+            loader = loader.credentials_provider(Credentials::new(key, secret, None, None, "settings"));
+        }
+        let shared = loader.load().await;
+        match shared.region() {
+            Some(_) => shared,
+            None => shared.into_builder().region(Region::new("us-east-1")).build(),
+        }
+    }
+}
+
 impl fmt::Debug for S3Settings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("S3Settings")
@@ -73,17 +95,7 @@ impl S3 {
                 why: "the address names no bucket".into(),
             });
         }
-        let http = aws_smithy_http_client::Builder::new()
-            .tls_provider(tls::Provider::Rustls(tls::rustls_provider::CryptoMode::Ring))
-            .build_https();
-        let mut loader = aws_config::defaults(BehaviorVersion::latest()).http_client(http);
-        if let Some(region) = &settings.region {
-            loader = loader.region(Region::new(region.clone()));
-        }
-        if let (Some(key), Some(secret)) = (&settings.access_key, &settings.secret_key) {
-            loader = loader.credentials_provider(Credentials::new(key, secret, None, None, "settings"));
-        }
-        let shared = loader.load().await;
+        let shared = settings.sdk_config().await;
         // A put of a large object over a slow line takes as long as it takes; an attempt that stands
         // still is ended by the read timeout.
         let timeouts = TimeoutConfig::builder()
@@ -95,9 +107,6 @@ impl S3 {
             .timeout_config(timeouts)
             .retry_config(RetryConfig::standard().with_max_attempts(3))
             .stalled_stream_protection(StalledStreamProtectionConfig::disabled());
-        if shared.region().is_none() {
-            config = config.region(Region::new("us-east-1"));
-        }
         let elsewhere = settings.endpoint.is_some()
             || shared.endpoint_url().is_some()
             || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();

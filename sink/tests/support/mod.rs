@@ -3,9 +3,13 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+#[cfg(feature = "glue")]
+pub(crate) mod glue;
+
 use async_trait::async_trait;
 use bytes::Bytes;
 use milepost_fake_aws::{BUCKET, FakeAws};
+use milepost_sink::catalog::{Catalog, NoCatalog};
 use milepost_sink::ledger::Manifest;
 use milepost_sink::store::{self, Folder, Object, Put, S3Settings, Store, StoreError};
 use milepost_sink::{Settings, Sink, Status};
@@ -103,10 +107,23 @@ impl Bench {
     }
 
     pub(crate) fn sink_on(&self, store: Arc<dyn Store>, edit: impl FnOnce(&mut Settings)) -> Sink {
+        self.sink_with(store, Arc::new(NoCatalog), edit)
+    }
+
+    pub(crate) fn sink_with(
+        &self,
+        store: Arc<dyn Store>,
+        catalog: Arc<dyn Catalog>,
+        edit: impl FnOnce(&mut Settings),
+    ) -> Sink {
         let mut settings = self.settings();
         edit(&mut settings);
         let _inside = self.runtime.enter();
-        Sink::start(settings, store).unwrap()
+        Sink::start_with(settings, store, catalog).unwrap()
+    }
+
+    pub(crate) fn block_on<F: Future>(&self, future: F) -> F::Output {
+        self.runtime.block_on(future)
     }
 
     pub(crate) fn stop(&self, sink: Sink) -> Status {
