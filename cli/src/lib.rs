@@ -1,5 +1,6 @@
 //! `milepost`, one tool for people: see the chain work (`demo`), load a broker with its fleet
-//! (`simulate`), read frames (`decode`), and prove that nothing is lost and nothing is twice (`audit`).
+//! (`simulate`), read frames (`decode`), ask the tables (`query`, `shell`), and prove that nothing is lost
+//! and nothing is twice (`audit`).
 //!
 //! Everything here is a user of the other crates. Nothing of the product runs through this crate: a
 //! vehicle, the bridge and the sink have their own binaries.
@@ -8,6 +9,7 @@ pub mod audit;
 pub mod demo;
 pub mod simulate;
 pub mod decode;
+pub mod query;
 
 use clap::{Parser, Subcommand};
 use std::io::{self, Write};
@@ -33,6 +35,10 @@ pub enum Command {
     Audit(audit::Options),
     /// Print frames as NDJSON: one line for each reading
     Decode(decode::Options),
+    /// Ask a lake's tables and views in SQL, with the DuckDB of this machine
+    Query(query::Options),
+    /// The same, as long as you type
+    Shell(query::ShellOptions),
 }
 
 /// How a command ended, apart from errors that stopped it.
@@ -54,6 +60,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Simulate(options) => simulate::run(&options),
         Command::Audit(options) => audit::run(&options),
         Command::Decode(options) => decode::run(&options),
+        Command::Query(options) => query::run(&options),
+        Command::Shell(options) => query::shell(&options),
     };
     match outcome {
         Ok(Outcome::Good) => ExitCode::SUCCESS,

@@ -30,6 +30,8 @@ pub mod commit;
 pub mod buffer;
 pub mod status;
 pub mod redrive;
+pub mod survey;
+pub mod ddl;
 
 mod kafka;
 mod partition;

@@ -1,13 +1,15 @@
 //! `milepost-sink`: reads its settings, runs the sink until it is told to stop, and drains; or does what
 //! a subcommand says.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
 use milepost_sink::catalog::{Catalog, NoCatalog};
+use milepost_sink::ddl::{self, Engine};
 #[cfg(feature = "glue")]
 use milepost_sink::glue::{Glue, GlueSettings};
 use milepost_sink::redrive::redrive;
-use milepost_sink::store::{self, S3Settings};
-use milepost_sink::{Settings, Sink};
+use milepost_sink::store::{self, S3Settings, Store};
+use milepost_sink::{Settings, Sink, survey};
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -37,11 +39,29 @@ struct Arguments {
 }
 
 /// What else it can do.
-#[derive(clap::Subcommand)]
+#[derive(Subcommand)]
 enum Command {
     /// Send frames to Kafka again that an older sink kept unread and that this one can read. Safe to
     /// run at any time and again: readings that have a row are not written a second time
     Redrive,
+    /// Print SQL that makes the lake's tables, and useful views over them, visible to a query engine
+    Ddl {
+        /// The engine
+        #[arg(long = "for", value_name = "ENGINE")]
+        engine: Engine,
+        /// The database; by default the one in Glue, else `milepost`
+        #[arg(long)]
+        database: Option<String>,
+        /// For Redshift: the role by which it reads the lake
+        #[arg(long, default_value = "arn:aws:iam::123456789012:role/milepost-redshift")]
+        role: String,
+        /// For Redshift: the database role that may read the views
+        #[arg(long, default_value = "analysts")]
+        readers: String,
+    },
+    /// Register every table and partition of the lake in Glue, as after its loss; a running sink does so
+    /// by itself
+    Register,
 }
 
 /// The settings file.
@@ -119,10 +139,8 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
         );
     }
     let store = store::open(&lake, &config.s3).await?;
-    if let Some(Command::Redrive) = arguments.command {
-        let done = redrive(&config.sink, &*store).await?;
-        println!("{}", serde_json::to_string(&done)?);
-        return Ok(());
+    if let Some(command) = arguments.command {
+        return command.run(store, &config).await;
     }
     let catalog = config.catalog().await;
     let mut sink = Sink::start_with(config.sink, store, catalog)?;
@@ -142,4 +160,41 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     let status = sink.stop().await?;
     tracing::info!(rows = status.rows(), claims = status.claims, "Stopped");
     Ok(())
+}
+
+impl Command {
+    async fn run(self, store: Arc<dyn Store>, config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+        let text = match self {
+            Self::Redrive => serde_json::to_string(&redrive(&config.sink, &*store).await?)? + "\n",
+            Self::Ddl { engine, database, role, readers } => {
+                let database = database.or(config.database().map(str::to_owned));
+                let mut lake = ddl::Lake {
+                    location: store.uri(""),
+                    database: database.unwrap_or("milepost".into()),
+                    role,
+                    readers,
+                    tables: survey::tables(&*store).await?,
+                    empty: Default::default(),
+                };
+                for table in &lake.tables {
+                    if !survey::has_files(&*store, &table.name).await? {
+                        lake.empty.insert(table.name.clone());
+                    }
+                }
+                ddl::script(engine, &lake)
+            }
+            Self::Register => {
+                if config.database().is_none() {
+                    return Err("No database is given: set `glue.database` in the settings".into());
+                }
+                let registered = survey::register(&*store, &*config.catalog().await).await?;
+                registered.iter().map(|(table, dates)| format!("{table}: {dates} partitions\n")).collect()
+            }
+        };
+        // Who reads only the beginning has closed the pipe, which is no failure.
+        match std::io::stdout().write_all(text.as_bytes()) {
+            Err(e) if e.kind() != std::io::ErrorKind::BrokenPipe => Err(e.into()),
+            _ => Ok(()),
+        }
+    }
 }
