@@ -122,3 +122,17 @@ fn the_shell_and_the_formats(lake: &Path, python: &Path) {
     assert_eq!(out.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&out.stderr).contains("There is no folder /nowhere"));
 }
+
+#[test]
+fn the_cloudformation_template_has_nothing_to_lint() {
+    let Some(python) = python() else {
+        return skip("no Python with cfn-lint");
+    };
+    let template = script("../../sink/aws/milepost.yaml");
+    let out = Command::new(python)
+        .args(["-c", "from cfnlint.runner import main; main()"])
+        .arg(template)
+        .output()
+        .expect("Python starts");
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stdout));
+}
