@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, Memory, MemoryType, OptLevel, Store};
+use wasmtime::{Config, Memory, MemoryType, OptLevel, Store, WasmBacktraceDetails};
 
 /// The world that a transform is built for.
 const WORLD: &str = "milepost:transform";
@@ -39,11 +39,22 @@ pub struct EngineSettings {
     pub memory_reservation: Option<u64>,
     /// How often the CPU limit is looked at while a transform runs; 10 ms.
     pub tick: Duration,
+    /// Counts instructions ([`crate::Usage::fuel`]), which makes calls slower; off.
+    pub count_fuel: bool,
+    /// Reads line tables, so that [`crate::Frame`]s name file and line; off. Works where wasmtime is built
+    /// with its feature `addr2line`.
+    pub source_lines: bool,
 }
 
 impl Default for EngineSettings {
     fn default() -> Self {
-        Self { max_component_bytes: 32 << 20, memory_reservation: None, tick: Duration::from_millis(10) }
+        Self {
+            max_component_bytes: 32 << 20,
+            memory_reservation: None,
+            tick: Duration::from_millis(10),
+            count_fuel: false,
+            source_lines: false,
+        }
     }
 }
 
@@ -89,7 +100,7 @@ impl Drop for Running {
 impl Engine {
     /// Starts an engine.
     pub fn new(settings: &EngineSettings) -> Result<Self, EngineError> {
-        let wasm = start(settings.memory_reservation).map_err(|e| EngineError(format!("{e:#}")))?;
+        let wasm = start(settings).map_err(|e| EngineError(format!("{e:#}")))?;
         let pace = Arc::<Pace>::default();
         let (shared, clock, every) = (pace.clone(), wasm.clone(), settings.tick);
         let ticker = std::thread::Builder::new()
@@ -149,23 +160,23 @@ impl Engine {
 }
 
 /// An engine with the address space that there is.
-fn start(reservation: Option<u64>) -> wasmtime::Result<wasmtime::Engine> {
-    if let Some(bytes) = reservation {
-        return wasmtime::Engine::new(&config(bytes));
+fn start(settings: &EngineSettings) -> wasmtime::Result<wasmtime::Engine> {
+    if let Some(bytes) = settings.memory_reservation {
+        return wasmtime::Engine::new(&config(settings, bytes));
     }
     if cfg!(target_pointer_width = "64") {
-        let roomy = wasmtime::Engine::new(&config(ROOMY))?;
+        let roomy = wasmtime::Engine::new(&config(settings, ROOMY))?;
         let mut store = Store::new(&roomy, ());
         if Memory::new(&mut store, MemoryType::new(1, None)).is_ok() {
             return Ok(roomy);
         }
     }
-    wasmtime::Engine::new(&config(NARROW))
+    wasmtime::Engine::new(&config(settings, NARROW))
 }
 
 /// Deterministic and small: NaN has one bit pattern, there are no threads, and relaxed SIMD does the
 /// same everywhere.
-fn config(memory_reservation: u64) -> Config {
+fn config(settings: &EngineSettings, memory_reservation: u64) -> Config {
     let mut config = Config::new();
     config.wasm_component_model(true);
     config.epoch_interruption(true);
@@ -177,10 +188,16 @@ fn config(memory_reservation: u64) -> Config {
     config.memory_reservation_for_growth(0);
     config.memory_guard_size(if memory_reservation >= ROOMY { 32 << 20 } else { 64 << 10 });
     config.memory_may_move(true);
+    config.consume_fuel(settings.count_fuel);
+    config.wasm_backtrace_details(match settings.source_lines {
+        true => WasmBacktraceDetails::Enable,
+        false => WasmBacktraceDetails::Disable,
+    });
     config
 }
 
-fn is_offered(import: &str) -> bool {
+/// Whether a transform may import an interface of this name.
+pub fn is_offered(import: &str) -> bool {
     let parts = import.split_once('/').and_then(|(world, rest)| Some((world, rest.split_once('@')?)));
     matches!(parts, Some((WORLD, (interface, version)))
         if OFFERED.contains(&interface) && version.starts_with(VERSION_PREFIX))

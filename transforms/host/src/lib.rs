@@ -22,10 +22,13 @@ mod packed;
 mod convert;
 mod verdict;
 
+pub mod usage;
+
 pub mod transform;
 
 pub use counters::Counters;
-pub use engine::{Engine, EngineSettings};
+pub use engine::{Engine, EngineSettings, is_offered};
 pub use failure::{EngineError, Failure, LoadError};
 pub use limits::Limits;
 pub use transform::{Applied, Output, State, Transform};
+pub use usage::{Frame, Usage};

@@ -7,6 +7,7 @@ use crate::counters::Counters;
 use crate::cpu;
 use crate::failure::Failure;
 use crate::limits::Limits;
+use crate::usage::{self, Frame, Usage};
 use milepost_wire::stream::check_name;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -27,6 +28,10 @@ pub(crate) struct Host {
     failure: Option<Failure>,
     /// The last line logged as an error: a panic's message, where the guest traps next.
     said: Option<String>,
+    /// Where the last call failed.
+    trace: Vec<Frame>,
+    /// What the calls for a batch used so far; `None` where it is not counted.
+    fuel: Option<u64>,
     log_left: usize,
     memory: usize,
     cpu_limit: Duration,
@@ -100,6 +105,8 @@ impl Host {
             counters,
             failure: None,
             said: None,
+            trace: Vec::new(),
+            fuel: None,
             log_left: 0,
             memory: 0,
             cpu_limit: limits.cpu,
@@ -141,7 +148,24 @@ impl Host {
     /// Before a call of the transform.
     pub(crate) fn begin(&mut self) {
         self.log_left = self.limits.log_bytes;
-        (self.failure, self.said) = (None, None);
+        (self.failure, self.said, self.fuel) = (None, None, None);
+        self.trace.clear();
+    }
+
+    /// What the last calls used, but for the snapshot, which is not here.
+    pub(crate) fn usage(&self) -> Usage {
+        Usage {
+            fuel: self.fuel,
+            memory_bytes: self.memory,
+            stored_bytes: self.stored.bytes,
+            snapshot_bytes: 0,
+            log_bytes: self.limits.log_bytes - self.log_left,
+        }
+    }
+
+    /// Where the last call failed, innermost first.
+    pub(crate) fn trace(&self) -> &[Frame] {
+        &self.trace
     }
 
     /// After a call that counts.
@@ -166,6 +190,7 @@ impl Host {
 
     /// Says why a call failed.
     fn explain(&mut self, error: &wasmtime::Error) -> Failure {
+        self.trace = usage::frames(error);
         if let Some(failure) = self.failure.take() {
             return failure;
         }
@@ -269,6 +294,8 @@ impl Instance {
         let mut store = Store::new(component.engine(), host);
         store.limiter(|host| host);
         store.set_hostcall_fuel(fuel);
+        // Instantiating costs fuel too; an error where fuel is not counted.
+        let _ = store.set_fuel(u64::MAX);
         store.set_max_component_handles(0);
         store.epoch_deadline_callback(|mut store| Ok(at_tick(store.data_mut())));
         store.set_epoch_deadline(1);
@@ -299,7 +326,13 @@ impl Instance {
         let host = self.store.data_mut();
         (host.cpu_limit, host.cpu_from) = (cpu_limit, None);
         self.store.set_epoch_deadline(1);
+        // An error where fuel is not counted.
+        let counted = self.store.set_fuel(u64::MAX).is_ok();
         let result = call(&self.exports, &mut self.store);
+        if counted {
+            let left = self.store.get_fuel().unwrap_or(u64::MAX);
+            *self.store.data_mut().fuel.get_or_insert(0) += u64::MAX - left;
+        }
         let host = self.store.data_mut();
         match result {
             Ok(result) => {

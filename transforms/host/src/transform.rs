@@ -8,6 +8,7 @@ use crate::failure::{Failure, LoadError};
 use crate::limits::Limits;
 use crate::packed::{self, Batch, Fix};
 use crate::sandbox::{Host, Instance};
+use crate::usage::{Frame, Usage};
 use crate::verdict::Verdict;
 use milepost_wire::{Reading, Stream};
 use sha2::{Digest as _, Sha256};
@@ -142,6 +143,17 @@ impl Transform {
     /// The transform's own counters, by name.
     pub fn metrics(&mut self) -> BTreeMap<String, f64> {
         self.host().metrics().clone()
+    }
+
+    /// What the last call used.
+    pub fn usage(&mut self) -> Usage {
+        let snapshot_bytes = self.snapshot.as_ref().map_or(0, Vec::len);
+        Usage { snapshot_bytes, ..self.host().usage() }
+    }
+
+    /// Where the last call failed, innermost function first; empty where it did not.
+    pub fn trace(&mut self) -> &[Frame] {
+        self.host().trace()
     }
 
     /// What it remembers: to be stored with the position that it belongs to.
