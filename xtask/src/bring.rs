@@ -20,10 +20,30 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("mvn", "maven"),
 ];
 
-/// Installs the Debian packages that are missing. Says what to install where it may not.
+/// What transforms in other languages are built with, for the full tests.
+const LANGUAGES: [(&str, &str); 6] = [
+    ("clang", "clang"),
+    ("wasm-ld", "lld"),
+    ("/usr/lib/wasm32-wasi/libc.a", "wasi-libc"),
+    ("/usr/lib/llvm-14/lib/clang/14.0.6/lib/wasi/libclang_rt.builtins-wasm32.a", "libclang-rt-14-dev-wasm32"),
+    ("node", "nodejs"),
+    ("npm", "npm"),
+];
+
+/// Installs the Debian packages that the tests need.
 pub fn debian_packages() -> Result<()> {
+    install(&PROGRAMS)
+}
+
+/// Installs what transforms in other languages are built with.
+pub fn languages() -> Result<()> {
+    install(&LANGUAGES)
+}
+
+/// Installs the Debian packages that are missing. Says what to install where it may not.
+fn install(programs: &[(&str, &str)]) -> Result<()> {
     let mut missing: Vec<&str> =
-        PROGRAMS.iter().filter(|(program, _)| !found(program)).map(|(_, p)| *p).collect();
+        programs.iter().filter(|(program, _)| !found(program)).map(|(_, p)| *p).collect();
     missing.dedup();
     if missing.is_empty() {
         return Ok(());
@@ -46,7 +66,7 @@ pub fn debian_packages() -> Result<()> {
     let mut install = vec!["install", "-y", "-qq", "--no-install-recommends"];
     install.extend(&missing);
     run(&mut apt(&install)).with_context(|| format!("`{by_hand}` failed"))?;
-    for (program, package) in PROGRAMS {
+    for (program, package) in programs {
         if !found(program) {
             bail!("Package {package} is installed, and {program} is still not on the path");
         }

@@ -4,14 +4,15 @@
 //! figures. Nothing here is part of what users run.
 #![allow(unreachable_pub)]
 
+mod bindings;
 mod bring;
-mod cross;
 mod run;
 mod suite;
 mod transforms;
 
 use anyhow::Result;
 use clap::{Parser, Subcommand};
+use milepost_transform_build::toolchain as cross;
 
 #[derive(Parser)]
 #[command(name = "cargo xtask", about = "Developer chores of Milepost")]

@@ -38,6 +38,9 @@ pub fn test(full: bool) -> Result<()> {
         }
         other => other,
     })?;
+    if full {
+        steps.step("bring: compilers of transforms in other languages", bring::languages)?;
+    }
     let python = steps.step("bring: Python readers", bring::python)?;
     let kafka = steps.step("bring: Kafka", bring::kafka)?;
     steps.step("lint", lint)?;

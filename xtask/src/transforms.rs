@@ -1,25 +1,29 @@
 //! Builds the example transforms into `transforms/prebuilt`, and checks that what is committed there
 //! matches its source.
 
+use crate::bindings;
 use crate::cross::{self, Toolchain};
 use clap::Subcommand;
+use milepost_transform_build::component::componentise;
+use milepost_transform_build::rust::{self, TARGET};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
-use wit_component::ComponentEncoder;
 
-const TARGET: &str = "wasm32-unknown-unknown";
 /// The transforms that are committed, and where, below `transforms`. The hostile one is for the tests of
 /// the host.
-const COMPONENTS: [(&str, &str); 4] = [
+const COMPONENTS: [(&str, &str); 7] = [
     ("downsample", "prebuilt/downsample.wasm"),
     ("privacy_zones", "prebuilt/privacy_zones.wasm"),
     ("harsh_driving", "prebuilt/harsh_driving.wasm"),
+    ("speeding", "prebuilt/speeding.wasm"),
+    ("dead_reckoning", "prebuilt/dead_reckoning.wasm"),
+    ("image_gate", "prebuilt/image_gate.wasm"),
     ("hostile", "host/tests/guests/hostile.wasm"),
 ];
 /// What the components are made of, below `transforms`.
-const SOURCES: [&str; 8] = [
+const SOURCES: [&str; 11] = [
     "wit",
     "sdk/Cargo.toml",
     "sdk/src",
@@ -28,6 +32,9 @@ const SOURCES: [&str; 8] = [
     "examples/downsample",
     "examples/privacy_zones",
     "examples/harsh_driving",
+    "examples/speeding",
+    "examples/dead_reckoning",
+    "examples/image_gate",
 ];
 const HOSTILE_SOURCE: &str = "host/tests/guests/hostile";
 
@@ -48,6 +55,7 @@ pub(crate) fn run(root: &Path, command: &Command) -> Result<(), String> {
 }
 
 fn build(root: &Path) -> Result<(), String> {
+    bindings::build(root)?;
     let toolchain = cross::toolchain(TARGET)?;
     let components = compile(root, &toolchain)?;
     let transforms = root.join("transforms");
@@ -72,6 +80,8 @@ fn build(root: &Path) -> Result<(), String> {
 }
 
 fn check(root: &Path) -> Result<(), String> {
+    bindings::check(root)?;
+    test_natively(root)?;
     let manifest = Manifest::read(&manifest_path(root))?;
     for (name, path) in COMPONENTS {
         let bytes = read(&root.join("transforms").join(path))?;
@@ -110,14 +120,22 @@ fn check(root: &Path) -> Result<(), String> {
     cross::run(std::process::Command::new("cargo").args(test).current_dir(root))
 }
 
+/// The examples' own tests. They are in a workspace of their own, so the others do not run them.
+fn test_natively(root: &Path) -> Result<(), String> {
+    let mut cargo = std::process::Command::new("cargo");
+    cargo.args(["test", "--quiet", "--lib"]).current_dir(root);
+    let examples = COMPONENTS.iter().filter(|(_, path)| path.starts_with("prebuilt/"));
+    for (name, _) in examples {
+        cargo.args(["--package", name]);
+    }
+    cross::run(&mut cargo)
+}
+
 /// Builds all components, in the order of [`COMPONENTS`].
 fn compile(root: &Path, toolchain: &Toolchain) -> Result<Vec<Vec<u8>>, String> {
     let (stage, target_dir) = (root.join("target/transforms/source"), root.join("target/transforms/build"));
     copy_sources(root, &stage)?;
-    let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = std::env::var_os("HOME").map(|h| PathBuf::from(h).join(".cargo"));
-    let mut remap = vec![cross::remap(&stage, "/milepost"), cross::remap(&toolchain.sysroot, "/rust")];
-    remap.extend(cargo_home.or(home).map(|c| cross::remap(&c, "/cargo")));
+    let remap = rust::remaps(&stage, "/milepost", toolchain);
     let mut cargo = toolchain.cargo();
     cargo.args(["build", "--quiet", "--locked", "--release", "--target", TARGET, "--manifest-path"]);
     cargo.arg(stage.join("Cargo.toml")).arg("--target-dir").arg(&target_dir);
@@ -129,7 +147,10 @@ fn compile(root: &Path, toolchain: &Toolchain) -> Result<Vec<Vec<u8>>, String> {
     let built = target_dir.join(TARGET).join("release");
     COMPONENTS
         .iter()
-        .map(|(name, _)| componentise(name, &read(&built.join(format!("{name}.wasm")))?))
+        .map(|(name, _)| {
+            let module = read(&built.join(format!("{name}.wasm")))?;
+            componentise(&module).map_err(|e| format!("Transform {name} cannot be made a component: {e}"))
+        })
         .collect()
 }
 
@@ -171,12 +192,6 @@ fn workspace_manifest(path: &Path) -> Result<String, String> {
         text = text.replace(&format!("\"{name}\""), &format!("\"examples/{name}\""));
     }
     Ok(text)
-}
-
-/// Wraps a core module, which carries the description of its world, as a component.
-fn componentise(name: &str, module: &[u8]) -> Result<Vec<u8>, String> {
-    let encode = || ComponentEncoder::default().validate(true).module(module)?.encode();
-    encode().map_err(|e| format!("Transform {name} cannot be made a component: {e:#}"))
 }
 
 /// SHA-256 of everything that the components are made of: paths, sizes and contents.

@@ -90,6 +90,79 @@ fn harsh_driving_agrees_with_its_native_build() {
 }
 
 #[test]
+fn speeding_agrees_with_its_native_build() {
+    let roads = "Lane,30,52.0,-1.5,52.05,-1.45; Road,70,52.0,-1.5,51.99,-1.6";
+    let rows = agrees::<speeding::Speeding>("speeding", &[("roads", roads), ("elsewhere_km_h", "50")]);
+    assert!(rows.len() > 10_050, "{} rows: hardly an episode", rows.len());
+}
+
+#[test]
+fn dead_reckoning_agrees_with_its_native_build() {
+    let params = [("fill", "true")];
+    let mut sandboxed = load("dead_reckoning", &params);
+    let mut native = Bench::<dead_reckoning::DeadReckoning>::new(&params);
+    for fix in drive::fixes(50, 3) {
+        sandboxed.process(&Stream::Gps, std::slice::from_ref(&fix)).unwrap();
+        native.gps([drive::to_sdk(&fix)]);
+        let van = |s: i64| {
+            let ts = fix.ts + s * 1_000_000;
+            sdk::Vehicle::at(ts).with_speed_m_s(13.7).with_heading_deg(s as f64 * 40.0)
+        };
+        let readings: Vec<Reading> = (1..5)
+            .map(van)
+            .map(|v| {
+                let (speed_mm_s, heading_cdeg) = (v.speed_mm_s, v.heading_cdeg);
+                let bare = Vehicle { speed_mm_s, heading_cdeg, ..nothing() };
+                Reading { ts: v.ts_us, clock: Clock::Gps, body: bare.into() }
+            })
+            .collect();
+        let ours = sandboxed.process(&Stream::Vehicle, &readings).unwrap().readings;
+        let theirs = native.vehicle((1..5).map(van));
+        let places = |r: &Reading| match &r.body {
+            Body::Vehicle(v) => Some((v.lat_e7, v.lon_e7)),
+            _ => None,
+        };
+        let found: Vec<_> = ours.iter().filter_map(places).collect();
+        assert_eq!(found, theirs.rows.iter().map(|r| (r.lat_e7, r.lon_e7)).collect::<Vec<_>>());
+        assert_eq!(ours.len(), 4 + 3, "three of four are two seconds from the fix");
+    }
+}
+
+#[test]
+fn image_gate_keeps_what_it_cannot_compare() {
+    let camera = |ts, image| {
+        let body = Camera {
+            camera_id: "front".into(),
+            lat_e7: None,
+            lon_e7: None,
+            image,
+            width: None,
+            height: None,
+        };
+        Reading { ts, clock: Clock::Gps, body: body.into() }
+    };
+    let images = [camera(0, vec![1, 2, 3]), camera(1, vec![0xff, 0xd8, 0xff, 0xd9])];
+    let mut gate = load("image_gate", &[]);
+    assert_eq!(gate.process(&Stream::Camera, &images).unwrap().readings, images);
+    assert_eq!(gate.metrics()["not_compared"], 2.0);
+}
+
+/// A vehicle that says nothing.
+fn nothing() -> Vehicle {
+    Vehicle {
+        lat_e7: None,
+        lon_e7: None,
+        speed_mm_s: None,
+        heading_cdeg: None,
+        make: None,
+        model: None,
+        year: None,
+        fuel_type: None,
+        vehicle_type: None,
+    }
+}
+
+#[test]
 fn texts_and_images_pass_whole() {
     let mut zones = load("privacy_zones", &[("zones", "52,-1.5,100,drop")]);
     let vehicle = |lat_e7| Vehicle {

@@ -28,6 +28,31 @@ impl Place {
             * cos_deg((self.lat_deg + other.lat_deg) / 2.0);
         (north * north + east * east).sqrt()
     }
+
+    /// The place so many metres ahead in a direction, degrees clockwise from north. On the plane that
+    /// touches the Earth here, as [`Place::distance_m`].
+    pub fn ahead(self, distance_m: f64, heading_deg: f64) -> Place {
+        let north = distance_m * cos_deg(heading_deg) / METRES_PER_DEGREE;
+        // Never further than a whole turn, even at a pole.
+        let shrink = cos_deg(self.lat_deg + north / 2.0).abs().max(1e-6);
+        let east = distance_m * sin_deg(heading_deg) / METRES_PER_DEGREE / shrink;
+        Place::new((self.lat_deg + north).clamp(-90.0, 90.0), angle_deg(self.lon_deg + east, 0.0))
+    }
+
+    /// The distance to the straight way from one place to another, metres.
+    pub fn distance_to_way_m(self, from: Place, to: Place) -> f64 {
+        let shrink = cos_deg(self.lat_deg);
+        let flat = |p: Place| {
+            let east = angle_deg(p.lon_deg, self.lon_deg) * shrink;
+            (east * METRES_PER_DEGREE, (p.lat_deg - self.lat_deg) * METRES_PER_DEGREE)
+        };
+        let ((ax, ay), (bx, by)) = (flat(from), flat(to));
+        let (dx, dy) = (bx - ax, by - ay);
+        let length2 = dx * dx + dy * dy;
+        let along = if length2 > 0.0 { (-(ax * dx + ay * dy) / length2).clamp(0.0, 1.0) } else { 0.0 };
+        let (x, y) = (ax + along * dx, ay + along * dy);
+        (x * x + y * y).sqrt()
+    }
 }
 
 /// The angle from `from` to `to`, degrees in -180 to 180: how far one turned, to the right if positive.
@@ -45,6 +70,11 @@ pub fn angle_deg(to: f64, from: f64) -> f64 {
 /// The remainder of whole turns. It is slow to compute, and angles are rarely larger.
 fn within_a_turn(deg: f64) -> f64 {
     if deg.abs() < 360.0 { deg } else { deg % 360.0 }
+}
+
+/// The sine of an angle in degrees, as [`cos_deg`].
+pub fn sin_deg(deg: f64) -> f64 {
+    cos_deg(deg - 90.0)
 }
 
 /// The cosine of an angle in degrees, within 1e-11, the same bits everywhere.
@@ -92,7 +122,30 @@ mod tests {
         for i in -800..800 {
             let deg = f64::from(i) * 0.9;
             assert!((cos_deg(deg) - deg.to_radians().cos()).abs() < 1e-10, "{deg}");
+            assert!((sin_deg(deg) - deg.to_radians().sin()).abs() < 1e-10, "{deg}");
         }
+    }
+
+    #[test]
+    fn who_goes_ahead_is_so_far_away() {
+        let here = Place::new(52.0, 179.999);
+        for heading in [0.0, 45.0, 90.0, 181.0, 300.0] {
+            let there = here.ahead(500.0, heading);
+            assert!((here.distance_m(there) - 500.0).abs() < 0.5, "{heading}: {there:?}");
+        }
+        assert!(here.ahead(500.0, 90.0).lon_deg < -179.9);
+        let pole = Place::new(90.0, 0.0).ahead(1000.0, 90.0);
+        assert!(pole.lon_deg.abs() <= 180.0 && pole.lat_deg == 90.0);
+    }
+
+    #[test]
+    fn the_way_is_nearest_beside_it_or_at_its_ends() {
+        let (a, b) = (Place::new(52.0, -1.5), Place::new(52.01, -1.5));
+        let beside = Place::new(52.005, -1.499);
+        assert!((beside.distance_to_way_m(a, b) - 68.46).abs() < 0.1);
+        let behind = Place::new(51.999, -1.5);
+        assert!((behind.distance_to_way_m(a, b) - 111.2).abs() < 0.1);
+        assert_eq!(a.distance_to_way_m(a, a), 0.0);
     }
 
     #[test]

@@ -34,6 +34,15 @@ fn e7(deg: f64) -> i32 {
     (deg * 1e7).round() as i32
 }
 
+/// A heading as the wire has it, below 36000.
+fn cdeg(heading: f64) -> u16 {
+    ((heading.rem_euclid(360.0) * 100.0).round() as u32 % 36_000) as u16
+}
+
+fn some_e7(place: Place) -> (Option<i32>, Option<i32>) {
+    (Some(e7(place.lat_deg)), Some(e7(place.lon_deg)))
+}
+
 fn place(lat_e7: Option<i32>, lon_e7: Option<i32>) -> Option<Place> {
     Some(Place::new(f64::from(lat_e7?) / 1e7, f64::from(lon_e7?) / 1e7))
 }
@@ -63,13 +72,37 @@ impl Gps {
 
     /// The same with a course, degrees clockwise from north, any turn.
     pub fn with_heading_deg(mut self, heading: f64) -> Self {
-        self.heading_cdeg = Some(((heading.rem_euclid(360.0) * 100.0).round() as u32 % 36_000) as u16);
+        self.heading_cdeg = Some(cdeg(heading));
         self
     }
 
     /// The same at another place.
     pub fn with_place(mut self, place: Place) -> Self {
         (self.lat_e7, self.lon_e7) = (e7(place.lat_deg), e7(place.lon_deg));
+        self
+    }
+
+    /// The same with an altitude above mean sea level.
+    pub fn with_altitude_m(mut self, altitude: f64) -> Self {
+        self.altitude_cm = Some((altitude * 100.0).round() as i32);
+        self
+    }
+
+    /// The same with a quality, as NMEA's GGA counts it.
+    pub fn with_fix(mut self, fix: u8) -> Self {
+        self.fix = fix;
+        self
+    }
+
+    /// The same with a number of satellites.
+    pub fn with_satellites(mut self, satellites: u8) -> Self {
+        self.satellites = Some(satellites);
+        self
+    }
+
+    /// The same with a horizontal dilution of precision.
+    pub fn with_hdop(mut self, hdop: f64) -> Self {
+        self.hdop_e2 = Some((hdop * 100.0).round() as u16);
         self
     }
 
@@ -127,6 +160,30 @@ impl Vehicle {
         }
     }
 
+    /// The same at a place.
+    pub fn with_place(mut self, place: Place) -> Self {
+        (self.lat_e7, self.lon_e7) = some_e7(place);
+        self
+    }
+
+    /// The same with a speed by the wheels.
+    pub fn with_speed_m_s(mut self, speed: f64) -> Self {
+        self.speed_mm_s = Some((speed * 1e3).round() as u32);
+        self
+    }
+
+    /// The same with a heading, degrees clockwise from north, any turn.
+    pub fn with_heading_deg(mut self, heading: f64) -> Self {
+        self.heading_cdeg = Some(cdeg(heading));
+        self
+    }
+
+    /// The same with a maker and a model.
+    pub fn with_model(mut self, make: &str, model: &str) -> Self {
+        (self.make, self.model) = (Some(make.into()), Some(model.into()));
+        self
+    }
+
     /// The place, where it is known.
     pub fn place(&self) -> Option<Place> {
         place(self.lat_e7, self.lon_e7)
@@ -159,6 +216,18 @@ impl Camera {
         }
     }
 
+    /// The same, taken at a place.
+    pub fn with_place(mut self, place: Place) -> Self {
+        (self.lat_e7, self.lon_e7) = some_e7(place);
+        self
+    }
+
+    /// The same with a width and a height, pixels.
+    pub fn with_size(mut self, width: u16, height: u16) -> Self {
+        (self.width, self.height) = (Some(width), Some(height));
+        self
+    }
+
     /// Where it was taken, where that is known.
     pub fn place(&self) -> Option<Place> {
         place(self.lat_e7, self.lon_e7)
@@ -180,6 +249,42 @@ impl Weather {
             humidity_pct_e2: None,
             air_quality_index: None,
         }
+    }
+
+    /// The same at a place.
+    pub fn with_place(mut self, place: Place) -> Self {
+        (self.lat_e7, self.lon_e7) = some_e7(place);
+        self
+    }
+
+    /// The same with an air temperature.
+    pub fn with_temperature_c(mut self, temperature: f64) -> Self {
+        self.temperature_c_e2 = Some((temperature * 100.0).round() as i16);
+        self
+    }
+
+    /// The same with a condition, such as `light rain`.
+    pub fn with_condition(mut self, condition: &str) -> Self {
+        self.condition = Some(condition.into());
+        self
+    }
+
+    /// The same with a precipitation.
+    pub fn with_precipitation_mm_h(mut self, precipitation: f64) -> Self {
+        self.precipitation_mm_h_e2 = Some((precipitation * 100.0).round() as u32);
+        self
+    }
+
+    /// The same with a wind speed.
+    pub fn with_wind_speed_m_s(mut self, speed: f64) -> Self {
+        self.wind_speed_mm_s = Some((speed * 1e3).round() as u32);
+        self
+    }
+
+    /// The same with a relative humidity, percent.
+    pub fn with_humidity_pct(mut self, humidity: f64) -> Self {
+        self.humidity_pct_e2 = Some((humidity * 100.0).round() as u16);
+        self
     }
 
     /// The place, where it is known.
@@ -223,6 +328,18 @@ impl Emergency {
         }
     }
 
+    /// The same at a place.
+    pub fn with_place(mut self, place: Place) -> Self {
+        (self.lat_e7, self.lon_e7) = some_e7(place);
+        self
+    }
+
+    /// The same with a description.
+    pub fn with_description(mut self, description: &str) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
     /// The place, where it is known.
     pub fn place(&self) -> Option<Place> {
         place(self.lat_e7, self.lon_e7)
@@ -243,5 +360,13 @@ mod tests {
         );
         assert_eq!(fix.seconds_since(500_000), 1.0);
         assert_eq!(Gps::at(0, 0.0, 0.0).with_heading_deg(359.999).heading_cdeg, Some(0));
+        let van =
+            Vehicle::at(0).with_place(Place::new(-33.9, 151.2)).with_speed_m_s(4.2).with_heading_deg(-90.0);
+        assert_eq!((van.place(), van.speed_m_s()), (Some(Place::new(-33.9, 151.2)), Some(4.2)));
+        assert_eq!(van.heading_deg(), Some(270.0));
+        let sleet =
+            Weather::at(0).with_temperature_c(-3.5).with_precipitation_mm_h(0.25).with_humidity_pct(81.5);
+        assert_eq!((sleet.temperature_c(), sleet.precipitation_mm_h()), (Some(-3.5), Some(0.25)));
+        assert_eq!(sleet.humidity_pct(), Some(81.5));
     }
 }

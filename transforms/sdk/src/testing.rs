@@ -2,7 +2,7 @@
 
 use crate::bindings::milepost::transform::types::{Kept, Output};
 use crate::run::{Registered, Runner};
-use crate::{Batch, Derived, Gps, Level, Vehicle};
+use crate::{Batch, Camera, Column, Derived, Emergency, Gps, Level, Row, Vehicle, Weather};
 
 /// A transform with everything around it that the agent has.
 pub struct Bench<T> {
@@ -22,6 +22,18 @@ pub struct Outcome<R> {
     pub derived: Vec<Derived>,
 }
 
+/// A method of [`Bench`] for each built-in stream.
+macro_rules! each {
+    ($($(#[$doc:meta])* $method:ident: $reading:ident,)*) => {$(
+        $(#[$doc])*
+        pub fn $method(&mut self, readings: impl IntoIterator<Item = $reading>) -> Outcome<$reading> {
+            let rows: Vec<$reading> = readings.into_iter().collect();
+            let output = self.process(Batch::$reading(rows.clone())).unwrap_or_else(|e| panic!("{e}"));
+            outcome(rows, output, |batch| if let Batch::$reading(rows) = batch { rows } else { Vec::new() })
+        }
+    )*};
+}
+
 impl<T: Registered> Bench<T> {
     /// Starts a transform; panics with its message where it refuses the parameters.
     pub fn new(params: &[(&str, &str)]) -> Self {
@@ -34,18 +46,37 @@ impl<T: Registered> Bench<T> {
         Ok(Self { runner: Runner::init(params)?.0 })
     }
 
-    /// Runs a batch of fixes; panics where the transform fails.
-    pub fn gps(&mut self, fixes: impl IntoIterator<Item = Gps>) -> Outcome<Gps> {
-        let rows: Vec<Gps> = fixes.into_iter().collect();
-        let output = self.process(Batch::Gps(rows.clone())).unwrap_or_else(|e| panic!("{e}"));
-        outcome(rows, output, |batch| if let Batch::Gps(rows) = batch { rows } else { Vec::new() })
+    each! {
+        /// Runs a batch of fixes; panics where the transform fails.
+        gps: Gps,
+        /// Runs a batch of vehicle readings; panics where the transform fails.
+        vehicle: Vehicle,
+        /// Runs a batch of images; panics where the transform fails.
+        camera: Camera,
+        /// Runs a batch of weather readings; panics where the transform fails.
+        weather: Weather,
+        /// Runs a batch of incidents' steps; panics where the transform fails.
+        emergency: Emergency,
     }
 
-    /// Runs a batch of vehicle readings; panics where the transform fails.
-    pub fn vehicle(&mut self, readings: impl IntoIterator<Item = Vehicle>) -> Outcome<Vehicle> {
-        let rows: Vec<Vehicle> = readings.into_iter().collect();
-        let output = self.process(Batch::Vehicle(rows.clone())).unwrap_or_else(|e| panic!("{e}"));
-        outcome(rows, output, |batch| if let Batch::Vehicle(rows) = batch { rows } else { Vec::new() })
+    /// Runs rows of a derived stream, which has these columns; panics where the transform fails.
+    pub fn derived(
+        &mut self,
+        stream: &str,
+        columns: &[Column],
+        rows: impl IntoIterator<Item = Row>,
+    ) -> Outcome<Row> {
+        let rows: Vec<Row> = rows.into_iter().collect();
+        let batch = Derived { stream: stream.into(), columns: columns.to_vec(), rows: rows.clone() };
+        let output = self.process(Batch::Derived(batch)).unwrap_or_else(|e| panic!("{e}"));
+        outcome(rows, output, |batch| if let Batch::Derived(d) = batch { d.rows } else { Vec::new() })
+    }
+
+    /// Says that event time has passed, as the agent does every [`crate::Transform::TICK_EVERY_MS`]; panics
+    /// where the transform fails.
+    pub fn tick(&mut self, now_us: i64) -> Vec<Derived> {
+        stand_in::advance(now_us);
+        self.runner.tick(now_us).unwrap_or_else(|e| panic!("{e}"))
     }
 
     /// Runs any batch, as the agent does.

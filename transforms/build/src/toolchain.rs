@@ -19,13 +19,13 @@ const DEBIAN_HOST: &str = "x86_64-unknown-linux-gnu";
 
 /// A toolchain that can build for a target.
 #[derive(Clone, Debug)]
-pub(crate) struct Toolchain {
+pub struct Toolchain {
     /// `None` for the active one; else the folder that holds `bin/cargo`.
     prefix: Option<PathBuf>,
     /// What `rustc --version` says.
-    pub(crate) version: String,
+    pub version: String,
     /// Where the compiler keeps its libraries.
-    pub(crate) sysroot: PathBuf,
+    pub sysroot: PathBuf,
 }
 
 impl Toolchain {
@@ -41,7 +41,7 @@ impl Toolchain {
     }
 
     /// A `cargo` of this toolchain, free of what an outer cargo left in the environment.
-    pub(crate) fn cargo(&self) -> Command {
+    pub fn cargo(&self) -> Command {
         command(self.prefix.as_deref(), "cargo")
     }
 
@@ -53,7 +53,7 @@ impl Toolchain {
 }
 
 /// A toolchain for `target`, installed if need be.
-pub(crate) fn toolchain(target: &str) -> Result<Toolchain, String> {
+pub fn toolchain(target: &str) -> Result<Toolchain, String> {
     let active = Toolchain::active()?;
     if active.has(target) {
         return Ok(active);
@@ -208,12 +208,12 @@ fn build_library(toolchain: &Toolchain, target: &str) -> Result<(), String> {
 }
 
 /// A flag that replaces the beginning of a path in what is compiled.
-pub(crate) fn remap(from: &Path, to: &str) -> String {
+pub fn remap(from: &Path, to: &str) -> String {
     format!("--remap-path-prefix={}={to}", from.display())
 }
 
 /// Flags as `CARGO_ENCODED_RUSTFLAGS` wants them.
-pub(crate) fn flags(flags: &[String]) -> String {
+pub fn flags(flags: &[String]) -> String {
     flags.join("\x1f")
 }
 
@@ -251,7 +251,7 @@ fn command(prefix: Option<&Path>, program: &str) -> Command {
 }
 
 /// Runs a command to its end; the error names it.
-pub(crate) fn run(command: &mut Command) -> Result<(), String> {
+pub fn run(command: &mut Command) -> Result<(), String> {
     let name = command.get_program().to_string_lossy().into_owned();
     match command.status() {
         Ok(status) if status.success() => Ok(()),
