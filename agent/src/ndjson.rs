@@ -35,7 +35,7 @@ fn is_reserved(column: &str) -> bool {
 
 /// A column's everyday name and how many of the wire's units make one everyday unit, for example
 /// `lat` and 1e7 for `lat_e7`. `None` where the wire's name is the everyday one.
-fn everyday(wire: &str) -> Option<(&str, f64)> {
+pub fn everyday(wire: &str) -> Option<(&str, f64)> {
     const SUFFIXES: [(&str, f64); 8] = [
         ("_c_e2", 100.0),
         ("_mm_h_e2", 100.0),

@@ -1,6 +1,6 @@
 //! `milepost`, one tool for people: see the chain work (`demo`), load a broker with its fleet
-//! (`simulate`), read frames (`decode`), ask the tables (`query`, `shell`), and prove that nothing is lost
-//! and nothing is twice (`audit`).
+//! (`simulate`), write a transform (`transform`), read frames (`decode`), ask the tables (`query`, `shell`),
+//! and prove that nothing is lost and nothing is twice (`audit`).
 //!
 //! Everything here is a user of the other crates. Nothing of the product runs through this crate: a
 //! vehicle, the bridge and the sink have their own binaries.
@@ -8,6 +8,7 @@
 pub mod audit;
 pub mod demo;
 pub mod simulate;
+pub mod transform;
 pub mod decode;
 pub mod query;
 
@@ -33,6 +34,8 @@ pub enum Command {
     Simulate(simulate::Options),
     /// Prove that every reading is in a table once, or declared lost
     Audit(audit::Options),
+    /// Write, test and measure a transform of your own
+    Transform(transform::Options),
     /// Print frames as NDJSON: one line for each reading
     Decode(decode::Options),
     /// Ask a lake's tables and views in SQL, with the DuckDB of this machine
@@ -59,6 +62,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Audit(options) => audit::run(&options),
+        Command::Transform(options) => transform::run(&options),
         Command::Decode(options) => decode::run(&options),
         Command::Query(options) => query::run(&options),
         Command::Shell(options) => query::shell(&options),

@@ -1,0 +1,206 @@
+//! Runs readings through a transform as the agent does: in batches of one stream, within limits, and
+//! with a failing batch halved until the reading that does the harm is alone. Adds what an author wants
+//! to know of it: which reading, why, and where in the source.
+
+use super::build;
+use super::project::Project;
+use crate::Failure;
+use milepost_transform_host::{Engine, Failure as Refusal, Frame, Limits, Transform};
+use milepost_wire::{Reading, Stream};
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// The most readings that the agent gives to a transform in one call, unless it is configured otherwise.
+pub(super) const BATCH: usize = 1024;
+/// Of a backtrace no more is shown.
+const MAX_FRAMES: usize = 8;
+
+/// The parameters, by name.
+pub(super) type Params = BTreeMap<String, String>;
+
+/// A transform to be run.
+pub(super) struct Subject {
+    pub name: String,
+    /// Where cases are, for a project.
+    pub project: Option<PathBuf>,
+    /// The component as it is shipped.
+    pub shipped: Vec<u8>,
+    /// The same with names and line tables, where there is one.
+    pub code: Vec<u8>,
+    pub limits: Limits,
+}
+
+impl Subject {
+    /// A project's folder, which is built, or a component's file.
+    pub(super) fn open(path: &Path) -> Result<Self, Failure> {
+        if path.is_dir() {
+            let project = Project::open(path)?;
+            let shipped = build::build(&project)?;
+            let code = std::fs::read(project.debug_component()).unwrap_or_else(|_| shipped.clone());
+            let limits = project.limits.limits();
+            return Ok(Self { name: project.name, project: Some(project.dir), shipped, code, limits });
+        }
+        let shipped = std::fs::read(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+        let name = path.file_stem().map_or_else(|| "transform".into(), |n| n.to_string_lossy().into_owned());
+        let project = path.parent().filter(|p| p.join(super::project::FILE).is_file());
+        let limits = match project {
+            Some(dir) => Project::open(dir)?.limits.limits(),
+            None => Limits::default(),
+        };
+        let project = project.map(Path::to_path_buf);
+        Ok(Self { name, project, code: shipped.clone(), shipped, limits })
+    }
+
+    /// Starts it.
+    pub(super) fn start(&self, engine: &Engine, params: Params) -> Result<Sandbox, Failure> {
+        let transform = Transform::load(engine, &self.code, &self.name, params, self.limits.clone())?;
+        Ok(Sandbox { transform })
+    }
+}
+
+/// A transform that runs.
+pub(super) struct Sandbox {
+    pub transform: Transform,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(super) struct Passed {
+    /// What goes on: the rows of each stream, then what was derived from them.
+    pub rows: Vec<Reading>,
+    pub set_aside: Vec<SetAside>,
+}
+
+/// A reading that made the transform fail by itself.
+pub(super) struct SetAside {
+    /// Which one of the batch.
+    pub index: usize,
+    why: Refusal,
+    spent: Duration,
+    memory: usize,
+    trace: Vec<Frame>,
+}
+
+impl Sandbox {
+    /// Runs a batch of readings of any streams, as the agent gathers them.
+    pub(super) fn feed(&mut self, readings: &[Reading]) -> Passed {
+        let mut passed = Passed::default();
+        let mut streams: BTreeMap<Stream, Vec<usize>> = BTreeMap::new();
+        for (i, reading) in readings.iter().enumerate() {
+            streams.entry(reading.stream()).or_default().push(i);
+        }
+        for (stream, indices) in streams {
+            let mut derived = Vec::new();
+            self.feed_stream(&stream, &indices, readings, &mut passed, &mut derived);
+            passed.rows.extend(derived);
+        }
+        passed
+    }
+
+    fn feed_stream(
+        &mut self,
+        stream: &Stream,
+        indices: &[usize],
+        readings: &[Reading],
+        passed: &mut Passed,
+        derived: &mut Vec<Reading>,
+    ) {
+        let mut batch = indices.iter().map(|&i| readings[i].clone()).collect();
+        let from = Instant::now();
+        match (self.transform.apply(stream, &mut batch), indices) {
+            (Ok(applied), _) => {
+                passed.rows.extend(batch);
+                derived.extend(applied.derived);
+            }
+            (Err(why), &[index]) => {
+                let (spent, memory) = (from.elapsed(), self.transform.usage().memory_bytes);
+                let trace = self.transform.trace().to_vec();
+                passed.set_aside.push(SetAside { index, why, spent, memory, trace });
+            }
+            (Err(_), _) => {
+                let (first, second) = indices.split_at(indices.len() / 2);
+                self.feed_stream(stream, first, readings, passed, derived);
+                self.feed_stream(stream, second, readings, passed, derived);
+            }
+        }
+    }
+}
+
+impl SetAside {
+    /// Why, what was used and where, one fact a line.
+    pub(super) fn tell(&self) -> String {
+        let mut text = self.why.to_string();
+        match self.why {
+            Refusal::CpuLimit { .. } => {
+                let _ = write!(text, "; {} ms had passed", self.spent.as_millis());
+            }
+            Refusal::MemoryLimit { .. } => {
+                let _ = write!(text, "; it had {}", super::size(self.memory));
+            }
+            _ => {}
+        }
+        for frame in own(&self.trace) {
+            let _ = write!(text, "\n  in {frame}");
+        }
+        text
+    }
+}
+
+/// The frames that are worth showing: the author's, or whatever there is.
+fn own(trace: &[Frame]) -> Vec<Frame> {
+    let foreign = |f: &Frame| {
+        let file = f.file.as_deref().unwrap_or_default();
+        let function = f.function.as_deref().unwrap_or_default();
+        // The compiler's library, and what the SDK's macro and the bindings make around the author's code.
+        ["/rust/", "/rustc/", "/cargo/"].iter().any(|p| file.starts_with(p))
+            || file.contains("/library/")
+            || file.contains("sdk/src/")
+            || ["core::", "std::", "alloc::", "<core::", "<alloc::", "<std::"]
+                .iter()
+                .any(|p| function.starts_with(p))
+            || function.contains("milepost_component")
+            || function.contains("milepost:transform")
+            || (f.file.is_none() && function.starts_with("__"))
+    };
+    let own: Vec<Frame> = trace.iter().filter(|f| !foreign(f)).take(MAX_FRAMES).cloned().collect();
+    if own.is_empty() { trace.iter().take(MAX_FRAMES).cloned().collect() } else { own }
+}
+
+/// `name=value` of a command line.
+pub(super) fn param(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("take NAME=VALUE".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_author_sees_their_own_code_first() {
+        let frame = |function: &str, file: &str| Frame {
+            function: Some(function.into()),
+            file: (!file.is_empty()).then(|| file.into()),
+            line: Some(7),
+        };
+        let trace = [
+            frame("core::panicking::panic_fmt", "/rust/lib/rustlib/src/core/panicking.rs"),
+            frame("mine::Mine::speed", "src/lib.rs"),
+            frame("milepost_transform::run::walk", "./.milepost/sdk/src/run.rs"),
+            frame("mine::milepost_component::with", "src/lib.rs"),
+        ];
+        assert_eq!(own(&trace), [trace[1].clone()]);
+        assert_eq!(own(&trace[..1]), [trace[0].clone()]);
+        assert_eq!(trace[1].to_string(), "mine::Mine::speed at src/lib.rs:7");
+    }
+
+    #[test]
+    fn parameters_of_the_command_line_have_a_name() {
+        assert_eq!(param("a=b=c"), Ok(("a".into(), "b=c".into())));
+        assert!(param("a").is_err() && param("=b").is_err());
+    }
+}
