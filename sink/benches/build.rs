@@ -61,7 +61,8 @@ fn main() {
     for zstd_level in [3, 1, 0] {
         let shape = Shape { frame_max: 1, row_group_rows: 131_072, zstd_level, images: String::new() };
         let began = Instant::now();
-        let built = build(&chain, range, &shape, &records, &Memory::default(), &Tables::new()).expect("files");
+        let built =
+            build(&chain, range, &shape, &records, &Memory::default(), &Tables::new()).expect("files");
         let speed = readings / began.elapsed().as_secs_f64() / 1e6;
         let size: usize = built.files.iter().map(|f| f.body.len()).sum();
         let name = if zstd_level == 0 { "Snappy".into() } else { format!("zstd {zstd_level}") };

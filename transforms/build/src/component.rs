@@ -73,7 +73,7 @@ mod tests {
         let kept =
             [MAGIC, &types[..], &custom("component-type:x", b"wit"), &custom("producers", b"p")].concat();
         let whole = [
-            MAGIC,
+            &MAGIC[..],
             &custom(".debug_info", &[7; 100]),
             &types,
             &custom("component-type:x", b"wit"),
