@@ -2,9 +2,11 @@
 //! run too long.
 
 use crate::bindings::TransformPre;
+use crate::cache::Cache;
 use crate::failure::{EngineError, LoadError};
 use crate::sandbox::Host;
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::Thread;
@@ -44,6 +46,9 @@ pub struct EngineSettings {
     /// Reads line tables, so that [`crate::Frame`]s name file and line; off. Works where wasmtime is built
     /// with its feature `addr2line`.
     pub source_lines: bool,
+    /// A folder for compiled code, which then need not be compiled again at the next start. `None`, the
+    /// default: nothing is kept.
+    pub cache: Option<PathBuf>,
 }
 
 impl Default for EngineSettings {
@@ -54,6 +59,7 @@ impl Default for EngineSettings {
             tick: Duration::from_millis(10),
             count_fuel: false,
             source_lines: false,
+            cache: None,
         }
     }
 }
@@ -68,6 +74,8 @@ pub struct Engine {
 struct Inner {
     settings: EngineSettings,
     wasm: wasmtime::Engine,
+    cache: Option<Cache>,
+    compilations: AtomicU64,
     compiled: Mutex<HashMap<[u8; 32], Weak<TransformPre<Host>>>>,
     pace: Arc<Pace>,
     ticker: Thread,
@@ -108,8 +116,19 @@ impl Engine {
             .spawn(move || tick(&shared, &clock, every))
             .map_err(|e| EngineError(format!("no thread for its clock: {e}")))?;
         let ticker = ticker.thread().clone();
-        let settings = settings.clone();
-        Ok(Self { inner: Arc::new(Inner { settings, wasm, compiled: Mutex::default(), pace, ticker }) })
+        let cache = settings.cache.as_deref().and_then(|dir| {
+            let opened = Cache::open(dir, &wasm);
+            let failed = |why| tracing::warn!(folder = %dir.display(), %why, "Compiled code cannot be kept");
+            opened.map_err(failed).ok()
+        });
+        let (settings, compilations, compiled) = (settings.clone(), AtomicU64::new(0), Mutex::default());
+        let inner = Inner { settings, wasm, cache, compilations, compiled, pace, ticker };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// How many components it has compiled, those not counted that it had compiled already.
+    pub fn compilations(&self) -> u64 {
+        self.inner.compilations.load(Ordering::Relaxed)
     }
 
     /// Has the clock running while a call is under way.
@@ -137,16 +156,30 @@ impl Engine {
         if let Some(known) = compiled.get(&digest).and_then(Weak::upgrade) {
             return Ok(known);
         }
-        let fresh = Arc::new(self.link(name, bytes)?);
+        let fresh = Arc::new(self.link(name, &digest, bytes)?);
         compiled.retain(|_, known| known.strong_count() > 0);
         compiled.insert(digest, Arc::downgrade(&fresh));
         Ok(fresh)
     }
 
-    fn link(&self, name: &str, bytes: &[u8]) -> Result<TransformPre<Host>, LoadError> {
-        let wasm = &self.inner.wasm;
+    /// From the cache, or compiled.
+    fn component(&self, name: &str, digest: &[u8; 32], bytes: &[u8]) -> Result<Component, LoadError> {
+        let (wasm, cache) = (&self.inner.wasm, &self.inner.cache);
+        if let Some(known) = cache.as_ref().and_then(|cache| cache.load(wasm, digest)) {
+            return Ok(known);
+        }
         let component = Component::from_binary(wasm, bytes)
             .map_err(|e| LoadError::NotAComponent { name: name.into(), cause: format!("{e:#}") })?;
+        self.inner.compilations.fetch_add(1, Ordering::Relaxed);
+        if let Some(cache) = cache {
+            cache.store(digest, &component);
+        }
+        Ok(component)
+    }
+
+    fn link(&self, name: &str, digest: &[u8; 32], bytes: &[u8]) -> Result<TransformPre<Host>, LoadError> {
+        let wasm = &self.inner.wasm;
+        let component = self.component(name, digest, bytes)?;
         if let Some((import, _)) = component.component_type().imports(wasm).find(|(n, _)| !is_offered(n)) {
             let (name, import) = (name.into(), import.into());
             return Err(LoadError::Import { name, import, offered: OFFERED_TEXT });
@@ -219,5 +252,32 @@ fn tick(pace: &Pace, clock: &wasmtime::Engine, every: Duration) {
             pace.resting.store(false, Ordering::SeqCst);
             idle = 0;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime::{Instance, Module};
+
+    /// (func (export "f") (param f64 f64) (result i64)
+    ///   (i64.reinterpret_f64 (f64.div (local.get 0) (local.get 1))))
+    const DIVIDE: &[u8] = b"\0asm\x01\0\0\0\x01\x07\x01\x60\x02\x7c\x7c\x01\x7e\x03\x02\x01\0\
+        \x07\x05\x01\x01f\0\0\x0a\x0a\x01\x08\0\x20\0\x20\x01\xa3\xbd\x0b";
+
+    #[test]
+    fn a_nan_has_one_bit_pattern_wherever_it_comes_from() {
+        let engine = start(&EngineSettings::default()).unwrap();
+        let mut store = Store::new(&engine, ());
+        store.set_epoch_deadline(1_000);
+        let instance =
+            Instance::new(&mut store, &Module::from_binary(&engine, DIVIDE).unwrap(), &[]).unwrap();
+        let divide = instance.get_typed_func::<(f64, f64), i64>(&mut store, "f").unwrap();
+        let with_payload = f64::from_bits(0xfff8_0000_dead_beef);
+        for (a, b) in [(0.0, 0.0), (-0.0, 0.0), (f64::INFINITY, f64::INFINITY), (with_payload, 1.0)] {
+            let bits = divide.call(&mut store, (a, b)).unwrap();
+            assert_eq!(bits, 0x7ff8_0000_0000_0000, "{a} / {b}: {bits:x}");
+        }
+        assert_eq!(divide.call(&mut store, (1.0, 4.0)).unwrap(), 0.25f64.to_bits() as i64);
     }
 }

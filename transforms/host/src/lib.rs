@@ -14,6 +14,7 @@ pub mod failure;
 pub mod limits;
 
 mod bindings;
+mod cache;
 mod cpu;
 pub mod engine;
 mod sandbox;
