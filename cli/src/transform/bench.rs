@@ -132,6 +132,7 @@ fn lifted() -> Limits {
         cpu: Duration::from_secs(60),
         init_cpu: Duration::from_secs(60),
         memory_bytes: 1 << 30,
+        recycle_bytes: 1 << 30,
         output_rows: 1 << 24,
         output_bytes: 1 << 30,
         log_bytes: 1 << 20,

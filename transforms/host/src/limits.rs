@@ -13,6 +13,10 @@ pub struct Limits {
     pub init_cpu: Duration,
     /// Linear memory, in all; 16 MiB.
     pub memory_bytes: usize,
+    /// Linear memory past which an instance is replaced by a fresh one between two calls, with its state:
+    /// memory that was needed once is given back, and one that leaks is stopped before its limit. 8 MiB.
+    /// Not where a fresh one takes half as much by itself.
+    pub recycle_bytes: usize,
     /// Rows that one call may give in place of or beside the readings that it keeps unchanged; 16,384.
     pub output_rows: usize,
     /// Bytes that one call may hand back, decoded; 8 MiB.
@@ -31,6 +35,7 @@ impl Default for Limits {
             cpu: Duration::from_millis(250),
             init_cpu: Duration::from_secs(1),
             memory_bytes: 16 << 20,
+            recycle_bytes: 8 << 20,
             output_rows: 16_384,
             output_bytes: 8 << 20,
             log_bytes: 4 << 10,

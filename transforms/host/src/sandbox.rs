@@ -33,10 +33,13 @@ pub(crate) struct Host {
     /// What the calls for a batch used so far; `None` where it is not counted.
     fuel: Option<u64>,
     log_left: usize,
+    /// Linear memory of the instance, and what it was when the instance began to work.
     memory: usize,
+    memory_at_start: usize,
     cpu_limit: Duration,
     cpu_from: Option<Duration>,
     now_us: i64,
+    asked_for_the_time: bool,
     stored: Stored,
     metrics: BTreeMap<String, f64>,
     new_metrics: BTreeMap<String, f64>,
@@ -109,9 +112,11 @@ impl Host {
             fuel: None,
             log_left: 0,
             memory: 0,
+            memory_at_start: 0,
             cpu_limit: limits.cpu,
             cpu_from: None,
             now_us: i64::MIN,
+            asked_for_the_time: false,
             stored: Stored::default(),
             metrics: BTreeMap::new(),
             new_metrics: BTreeMap::new(),
@@ -125,6 +130,17 @@ impl Host {
 
     pub(crate) fn now_us(&self) -> i64 {
         self.now_us
+    }
+
+    /// Whether the transform has ever called `now-us`.
+    pub(crate) fn has_asked_for_the_time(&self) -> bool {
+        self.asked_for_the_time
+    }
+
+    /// Sets the logical clock to what it was when the transform asked for it.
+    pub(crate) fn restore_now(&mut self, now_us: Option<i64>) {
+        self.now_us = now_us.unwrap_or(i64::MIN);
+        self.asked_for_the_time = now_us.is_some();
     }
 
     /// Sets the logical clock forward.
@@ -143,6 +159,16 @@ impl Host {
     pub(crate) fn set_stored(&mut self, stored: BTreeMap<String, Vec<u8>>) {
         self.stored = Stored { now: stored, ..Stored::default() };
         self.stored.undo();
+    }
+
+    /// The instance is ready to work.
+    pub(crate) fn started(&mut self) {
+        self.memory_at_start = self.memory;
+    }
+
+    /// Whether the instance is to make way for a fresh one.
+    pub(crate) fn is_swollen(&self) -> bool {
+        self.memory > self.limits.recycle_bytes && self.memory / 2 > self.memory_at_start
     }
 
     /// Before a call of the transform.
@@ -265,6 +291,7 @@ impl host::Host for Host {
     }
 
     fn now_us(&mut self) -> wasmtime::Result<i64> {
+        self.asked_for_the_time = true;
         Ok(self.now_us)
     }
 

@@ -45,6 +45,8 @@ pub struct State {
     pub stored: BTreeMap<String, Vec<u8>>,
     /// Its logical clock, µs since 1970 UTC.
     pub now_us: Option<i64>,
+    /// When its next `tick` is due on that clock, where it has asked for ticks.
+    pub next_tick_us: Option<i64>,
 }
 
 /// A transform in its sandbox. `Send`, one thread at a time; calls are synchronous and end within
@@ -158,35 +160,58 @@ impl Transform {
 
     /// What it remembers: to be stored with the position that it belongs to.
     pub fn state(&mut self) -> State {
-        let snapshot = self.snapshot.clone();
+        let (snapshot, next_tick_us) = (self.snapshot.clone(), self.next_tick_us);
         let host = self.host();
         let now_us = Some(host.now_us()).filter(|&t| t != i64::MIN);
-        State { snapshot, stored: host.stored().clone(), now_us }
+        State { snapshot, stored: host.stored().clone(), now_us, next_tick_us }
+    }
+
+    /// Whether it remembers anything from call to call. One that keeps no state, stores nothing, wants no
+    /// ticks and has never asked for the time gives the same for the same readings without
+    /// [`Transform::set_state`].
+    pub fn remembers(&mut self) -> bool {
+        let needs_clock = self.tick_every_us > 0 || self.host().has_asked_for_the_time();
+        self.keeps_state || needs_clock || !self.host().stored().is_empty()
     }
 
     /// Puts it back to a state. A snapshot that it does not understand is the error, and the next call
     /// starts without.
     pub fn set_state(&mut self, state: State) -> Result<(), Failure> {
         self.end();
-        self.next_tick_us = None;
+        self.next_tick_us = state.next_tick_us;
         self.snapshot = state.snapshot;
         let host = self.host();
         host.set_stored(state.stored);
-        host.set_now(state.now_us.unwrap_or(i64::MIN));
+        host.restore_now(state.now_us);
         self.start().map(drop)
     }
 
     /// Lets it work on a batch in place: what it keeps is not moved, what it takes out is removed, what it
     /// changes is replaced. All of `readings` are of `stream`. On failure nothing has changed.
     pub fn apply(&mut self, stream: &Stream, readings: &mut Vec<Reading>) -> Result<Applied, Failure> {
+        self.apply_in_part(stream, readings, 1)
+    }
+
+    /// [`Transform::apply`] with its CPU limit divided by `part`: for a part of a batch that has used the
+    /// whole of it up.
+    pub fn apply_in_part(
+        &mut self,
+        stream: &Stream,
+        readings: &mut Vec<Reading>,
+        part: u32,
+    ) -> Result<Applied, Failure> {
         if readings.is_empty() || !self.wants(stream) {
             return Ok(Applied::default());
         }
         let now_before = self.host().now_us();
         let next_tick_before = self.next_tick_us;
-        match self.attempt(stream, readings) {
+        match self.attempt(stream, readings, part) {
             Ok(verdict) => {
-                self.host().commit();
+                let host = self.host();
+                host.commit();
+                if host.is_swollen() {
+                    self.end();
+                }
                 Ok(self.carry_out(verdict, readings))
             }
             Err(failure) => {
@@ -221,12 +246,12 @@ impl Transform {
     }
 
     /// The calls for a batch. What goes wrong ends the instance.
-    fn attempt(&mut self, stream: &Stream, readings: &[Reading]) -> Result<Verdict, Failure> {
+    fn attempt(&mut self, stream: &Stream, readings: &[Reading], part: u32) -> Result<Verdict, Failure> {
         let newest = readings.iter().map(|r| r.ts).max().unwrap_or(i64::MIN);
         let mut fixes = std::mem::take(&mut self.fixes);
         let result = convert::with_batch(stream, readings, &mut fixes, |batch| {
             let _running = self.engine.running();
-            let result = self.live().and_then(|_| self.calls(stream, readings.len(), newest, batch));
+            let result = self.live().and_then(|_| self.calls(stream, readings.len(), newest, part, batch));
             if result.is_err() {
                 self.end();
             }
@@ -244,6 +269,7 @@ impl Transform {
         stream: &Stream,
         len: usize,
         newest: i64,
+        part: u32,
         batch: Batch<'_>,
     ) -> Result<Verdict, Failure> {
         let Run::Live(instance) = &mut self.running else {
@@ -253,14 +279,14 @@ impl Transform {
         host.begin();
         host.set_now(host.now_us().max(newest));
         let (now_us, limits) = (host.now_us(), host.limits().clone());
-        let output =
-            instance.call(limits.cpu, |exports, store| packed::call_process(exports, store, batch))?;
+        let cpu = limits.cpu / part.max(1);
+        let output = instance.call(cpu, |exports, store| packed::call_process(exports, store, batch))?;
         let mut verdict = Verdict::check(output.map_err(Failure::GuestError)?, stream, len, &limits)?;
         if self.tick_every_us > 0 {
             let due = *self.next_tick_us.get_or_insert(now_us.saturating_add(self.tick_every_us));
             if now_us >= due {
                 self.next_tick_us = Some(now_us.saturating_add(self.tick_every_us));
-                let rows = instance.call(limits.cpu, |exports, store| exports.call_tick(store, now_us))?;
+                let rows = instance.call(cpu, |exports, store| exports.call_tick(store, now_us))?;
                 verdict.add_derived(rows.map_err(Failure::GuestError)?, stream, &limits)?;
             }
         }
@@ -306,7 +332,11 @@ impl Transform {
         self.running = Run::Live(Box::new(instance));
         let result = self.init();
         match result {
-            Ok(()) => self.host().commit(),
+            Ok(()) => {
+                let host = self.host();
+                host.commit();
+                host.started();
+            }
             Err(_) => {
                 self.end();
                 self.host().undo();

@@ -3,7 +3,7 @@
 
 mod drive;
 
-use milepost_transform_host::{Engine, EngineSettings, Failure, Limits, LoadError, Transform};
+use milepost_transform_host::{Engine, EngineSettings, Failure, Limits, LoadError, State, Transform};
 use milepost_wire::reading::Gps;
 use milepost_wire::{Body, Clock, Reading, Stream, Value};
 use std::sync::atomic::Ordering::Relaxed;
@@ -94,6 +94,93 @@ fn a_flood_of_bytes_is_stopped_by_the_output_limit() {
 #[test]
 fn hoarding_with_the_host_is_stopped_by_the_state_limit() {
     assert!(matches!(survives("state"), Failure::StateLimit { limit: 65_536, .. }));
+}
+
+#[test]
+fn hoarding_and_removing_for_ever_is_stopped() {
+    assert!(matches!(
+        survives("keys for ever"),
+        Failure::StateLimit { limit: 65_536, .. } | Failure::CpuLimit { .. }
+    ));
+}
+
+#[test]
+fn logging_for_ever_is_stopped_by_the_cpu_limit() {
+    assert_eq!(survives("log for ever"), Failure::CpuLimit { limit: Duration::from_millis(50) });
+}
+
+#[test]
+fn emitting_for_ever_is_stopped_by_the_memory_or_the_cpu_limit() {
+    let failure = survives("emit for ever");
+    assert!(matches!(failure, Failure::MemoryLimit { .. } | Failure::CpuLimit { .. }), "{failure}");
+}
+
+#[test]
+fn garbage_is_refused_before_it_touches_a_reading() {
+    for how in ["garbage bits", "garbage places", "garbage stream"] {
+        assert!(matches!(survives(how), Failure::InvalidOutput(_)), "{how}");
+    }
+}
+
+#[test]
+fn a_snapshot_that_fails_fails_the_call_that_it_belongs_to() {
+    let failure = survives("trap in snapshot");
+    assert!(matches!(&failure, Failure::Trap(what) if what.contains("in snapshot")), "{failure}");
+    assert_eq!(survives("loop in snapshot"), Failure::CpuLimit { limit: Duration::from_millis(50) });
+    assert_eq!(survives("a large snapshot"), Failure::StateLimit { wanted: 100_000, limit: 65_536 });
+}
+
+#[test]
+fn a_state_that_is_not_taken_back_is_dropped_and_the_transform_goes_on() {
+    let mut transform = load("trap in restore").unwrap();
+    transform.process(&Stream::Gps, &drive::fixes(2, 1)).unwrap();
+    assert!(matches!(transform.process(&Stream::Gps, &[bad_fix()]), Err(Failure::Trap(_))));
+    let failure = transform.process(&Stream::Gps, &drive::fixes(1, 1)).unwrap_err();
+    assert!(matches!(&failure, Failure::InitFailed(why) if why.contains("in restore")), "{failure}");
+    // Its own memory begins anew; what it stored with the host is still there.
+    let out = transform.process(&Stream::Gps, &drive::fixes(1, 1)).unwrap();
+    assert_eq!(counted(&out.readings), [(1, 3)]);
+}
+
+#[test]
+fn metrics_beyond_the_limit_are_counted_and_not_kept() {
+    let mut transform = load("metrics for ever").unwrap();
+    transform.process(&Stream::Gps, &[bad_fix()]).unwrap();
+    assert_eq!(transform.metrics().len(), 64);
+    assert_eq!(transform.counters().metrics_dropped.load(Relaxed), 10_000 - 64);
+}
+
+#[test]
+fn an_instance_that_has_swollen_makes_way_for_a_fresh_one_with_its_state() {
+    let mut transform = load("swell").unwrap();
+    let mut with_bad = drive::fixes(3, 1);
+    with_bad.push(bad_fix());
+    let out = transform.process(&Stream::Gps, &with_bad).unwrap();
+    assert_eq!(counted(&out.readings).len(), 3);
+    let next = transform.process(&Stream::Gps, &drive::fixes(2, 1)).unwrap();
+    assert_eq!(counted(&next.readings), [(5, 5), (6, 6)]);
+    let counters = transform.counters();
+    assert_eq!((counters.restarts.load(Relaxed), counters.failures.load(Relaxed)), (1, 0));
+    transform.process(&Stream::Gps, &drive::fixes(2, 1)).unwrap();
+    assert_eq!(counters.restarts.load(Relaxed), 1, "a slim one is left alone");
+}
+
+#[test]
+fn a_component_of_100_mb_is_refused_by_its_size() {
+    let large = vec![0; 100 << 20];
+    let e = Transform::load(&engine(), &large, "x", Default::default(), limits()).err().unwrap();
+    assert!(matches!(e, LoadError::TooLarge { bytes: 104_857_600, max: 33_554_432, .. }), "{e}");
+}
+
+#[test]
+fn ticks_and_the_logical_clock_are_a_part_of_the_state() {
+    let mut one = load("nothing").unwrap();
+    assert!(one.remembers(), "it keeps a count");
+    one.process(&Stream::Gps, &drive::fixes(5, 1)).unwrap();
+    let state = State { next_tick_us: Some(17), ..one.state() };
+    let mut other = load("nothing").unwrap();
+    other.set_state(state.clone()).unwrap();
+    assert_eq!(other.state(), state);
 }
 
 #[test]

@@ -1,12 +1,19 @@
 //! Does what a transform must not do, for the tests of the host: `how` says what, and a fix with
 //! `fix = 99` sets it off. Other fixes are kept and counted, in the transform's memory and with the host.
 
-use milepost_transform::{Gps, Level, Next, Out, Params, Transform, host, keeps, transform};
+use milepost_transform::run::Registered;
+use milepost_transform::{Gps, Level, Next, Out, Params, Transform, host, keeps};
+use std::cell::RefCell;
 
 /// What to do, and how many fixes were kept.
 pub struct Hostile {
     how: String,
     seen: i64,
+}
+
+thread_local! {
+    /// What the call does at its end, outside of the transform.
+    static ARMED: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
 impl Transform for Hostile {
@@ -18,6 +25,10 @@ impl Transform for Hostile {
             "refuse in init" => Err("not today".into()),
             "trap in init" => panic!("in init"),
             "loop in init" => spin(),
+            "trap in restore" => {
+                ARMED.set(Some(how.clone()));
+                Ok(Self { how, seen: 0 })
+            }
             _ => Ok(Self { how, seen: 0 }),
         }
     }
@@ -43,6 +54,10 @@ impl Transform for Hostile {
                     std::hint::black_box(&hoard);
                 }
             }
+            "swell" => {
+                std::hint::black_box(vec![1u8; 10 << 20]);
+                Next::Keep
+            }
             "recurse" => Next::keep_if(recurse(fix.ts_us) == 0),
             "flood" => Next::Become(vec![*fix; 100_000]),
             "flood of text" => {
@@ -60,6 +75,25 @@ impl Transform for Hostile {
                 }
                 Next::Keep
             }
+            "log for ever" => loop {
+                host::log(Level::Debug, "again");
+            },
+            "emit for ever" => loop {
+                out.derive("flood", fix, |row| {
+                    row.set("n", 1);
+                });
+            },
+            "metrics for ever" => {
+                for i in 0..10_000 {
+                    host::metric_add(&format!("metric_{i}"), 1.0);
+                }
+                Next::Keep
+            }
+            "keys for ever" => loop {
+                host::state_put(&format!("key {}", self.seen), &[]);
+                host::state_remove(&format!("key {}", self.seen));
+                self.seen += 1;
+            },
             "state" => {
                 for i in 0..1000 {
                     host::state_put(&format!("key {i}"), &[0; 1000]);
@@ -77,11 +111,86 @@ impl Transform for Hostile {
                 out.fail("this fix is bad");
                 Next::Keep
             }
-            _ => Next::Keep,
+            "trap in restore" => panic!("fix {} is bad", fix.ts_us),
+            how => {
+                ARMED.set(Some(how.into()));
+                Next::Keep
+            }
         }
     }
 }
-transform!(Hostile: gps);
+
+impl Registered for Hostile {
+    const STREAMS: &'static [&'static str] = &["gps_data"];
+}
+
+/// What `transform!` makes, but for what it does where it is armed.
+#[cfg(target_family = "wasm")]
+mod component {
+    use super::{ARMED, Hostile, spin};
+    use milepost_transform::bindings::milepost::transform::types::{Insertions, Kept};
+    use milepost_transform::bindings::{Batch, Derived, Guest, Output, Plan};
+    use milepost_transform::run::Runner;
+    use milepost_transform::{Gps, Level, host};
+    use std::cell::RefCell;
+
+    thread_local! {
+        static RUNNER: RefCell<Option<Runner<Hostile>>> = const { RefCell::new(None) };
+    }
+
+    fn with<R>(f: impl FnOnce(&mut Runner<Hostile>) -> R) -> R {
+        RUNNER.with_borrow_mut(|runner| f(runner.as_mut().expect("init comes first")))
+    }
+
+    fn armed() -> Option<String> {
+        ARMED.with_borrow(Option::clone)
+    }
+
+    struct Component;
+
+    impl Guest for Component {
+        fn init(params: Vec<(String, String)>) -> Result<Plan, String> {
+            std::panic::set_hook(Box::new(|panic| host::log(Level::Error, &panic.to_string())));
+            let (runner, plan) = Runner::init(params)?;
+            RUNNER.set(Some(runner));
+            Ok(plan)
+        }
+        fn process(readings: Batch) -> Result<Output, String> {
+            let mut output = with(|runner| runner.process(readings))?;
+            match armed().as_deref() {
+                Some("garbage bits") => output.kept = Kept::Bits(vec![0xff; 100]),
+                Some("garbage places") => {
+                    let readings = Batch::Gps(vec![Gps::at(0, 0.0, 0.0)]);
+                    output.put_in = Some(Insertions { at: vec![u32::MAX], readings });
+                }
+                Some("garbage stream") => {
+                    output.put_in = Some(Insertions { at: vec![], readings: Batch::Weather(vec![]) });
+                }
+                _ => {}
+            }
+            Ok(output)
+        }
+        fn tick(now_us: i64) -> Result<Vec<Derived>, String> {
+            with(|runner| runner.tick(now_us))
+        }
+        fn snapshot() -> Vec<u8> {
+            match armed().as_deref() {
+                Some("trap in snapshot") => panic!("in snapshot"),
+                Some("loop in snapshot") => spin(),
+                Some("a large snapshot") => vec![0; 100_000],
+                _ => with(|runner| runner.snapshot()),
+            }
+        }
+        fn restore(state: Vec<u8>) -> Result<(), String> {
+            if armed().as_deref() == Some("trap in restore") {
+                panic!("in restore");
+            }
+            with(|runner| runner.restore(state))
+        }
+    }
+
+    milepost_transform::bindings::export!(Component with_types_in milepost_transform::bindings);
+}
 
 fn spin() -> ! {
     let mut i = 0u64;
