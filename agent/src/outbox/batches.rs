@@ -46,6 +46,8 @@ pub(super) struct StreamState {
     /// What the next mark will say.
     pub(super) wanted: u32,
     pub(super) open: Option<Open>,
+    /// Whether readings that are not sealed durably came with something that a transform remembers.
+    pub(super) remembered: bool,
 }
 
 impl StreamState {
@@ -109,6 +111,7 @@ impl Streams {
             promise,
             wanted,
             open: None,
+            remembered: false,
         });
         Some(i)
     }

@@ -7,6 +7,10 @@
 //! rows that open batches took since the last group, as frames of their own. Rows are dead once a
 //! durable frame in a segment holds them; the mark of a later group says so, and a recovery that does
 //! not find that mark finds the frame. A generation is unlinked when all its rows are dead.
+//!
+//! A group may also hold a *checkpoint*: what the transforms remember, and the rows that they gave since
+//! the last one, which count only where the checkpoint does. So a crash finds the two in step. Every
+//! generation begins with the newest checkpoint.
 
 use super::OpenError;
 use super::disk::{Disk, File};
@@ -21,13 +25,17 @@ use std::io;
 use std::sync::Arc;
 
 /// The version of journals that this program writes, and the newest that it reads. Any change of
-/// [`Mark`] is a new one.
-const VERSION: u8 = 1;
+/// [`Mark`] is a new one, and any new kind of record. 1 had no checkpoints.
+const VERSION: u8 = 2;
 /// The kind of a mark's record; its payload is the version byte, then a [`Mark`], then, where there is
 /// any, what is given up: an agent that does not know of that part ignores it.
 const MARK: u8 = 1;
 /// The kind of a rows record; its payload is a frame.
 const ROWS: u8 = 2;
+/// The kind of a rows record that counts with the checkpoint behind it; its payload is a frame.
+const HELD: u8 = 3;
+/// The kind of a [`Checkpoint`]'s record.
+const CHECKPOINT: u8 = 4;
 /// A generation that is being written.
 const TEMPORARY: &str = "journal.tmp";
 
@@ -70,6 +78,35 @@ pub(super) struct StreamMark {
     pub(super) promise: u32,
 }
 
+/// What the transforms remember, and how much is held for it.
+#[derive(Serialize, Deserialize)]
+struct Checkpoint<'a> {
+    /// The rows records of its group.
+    held: u32,
+    #[serde(borrow)]
+    state: &'a [u8],
+}
+
+/// What is written and synced at once.
+pub(super) struct Group<'a> {
+    pub(super) mark: &'a Mark,
+    /// Frames of rows.
+    pub(super) rows: &'a [Vec<u8>],
+    /// What the transforms remember after these rows, where that is new.
+    pub(super) state: Option<&'a Arc<[u8]>>,
+}
+
+impl Group<'_> {
+    fn put(&self, out: &mut Vec<u8>, salt: u32) {
+        put_mark(out, salt, self.mark);
+        let kind = if self.state.is_some() { HELD } else { ROWS };
+        self.rows.iter().for_each(|r| record::put(out, salt, kind, r));
+        if let Some(state) = self.state {
+            put_checkpoint(out, salt, self.rows.len(), state);
+        }
+    }
+}
+
 /// The writer.
 pub(super) struct Journal {
     disk: Arc<dyn Disk>,
@@ -78,6 +115,8 @@ pub(super) struct Journal {
     old: Vec<u64>,
     next: u64,
     written: u64,
+    /// The newest checkpoint's state; empty where there is none.
+    state: Arc<[u8]>,
 }
 
 struct Current {
@@ -105,20 +144,31 @@ fn put_mark(out: &mut Vec<u8>, salt: u32, mark: &Mark) {
     record::put(out, salt, MARK, &payload);
 }
 
+fn put_checkpoint(out: &mut Vec<u8>, salt: u32, held: usize, state: &[u8]) {
+    let held = u32::try_from(held).unwrap_or(u32::MAX);
+    record::put(out, salt, CHECKPOINT, &encode(&Checkpoint { held, state }));
+}
+
 impl Journal {
-    /// A journal that begins a new generation at its first write.
-    pub(super) fn new(disk: Arc<dyn Disk>, generations: Vec<u64>) -> Self {
+    /// A journal that begins a new generation at its first write. `state` is what the transforms
+    /// remembered by the generations that are there.
+    pub(super) fn new(disk: Arc<dyn Disk>, generations: Vec<u64>, state: Arc<[u8]>) -> Self {
         let next = generations.last().map_or(1, |g| g + 1);
-        Self { disk, current: None, old: generations, next, written: 0 }
+        Self { disk, current: None, old: generations, next, written: 0, state }
     }
 
     /// Writes and syncs a group. Returns the generation that it is in. After an error the group is
     /// not to be counted on, the file is not written again, and the next call makes a new one.
-    pub(super) fn write(&mut self, mark: &Mark, rows: &[Vec<u8>], bytes_max: u64) -> io::Result<u64> {
+    pub(super) fn write(&mut self, group: &Group<'_>, bytes_max: u64) -> io::Result<u64> {
         let full = self.current.as_ref().is_none_or(|c| c.len >= bytes_max);
-        let result = if full { self.begin(mark, rows) } else { self.append(mark, rows) };
+        let result = if full { self.begin(group) } else { self.append(group) };
         match result {
-            Ok(()) => Ok(self.current.as_ref().map_or(0, |c| c.number)),
+            Ok(()) => {
+                if let Some(state) = group.state {
+                    self.state = state.clone();
+                }
+                Ok(self.current.as_ref().map_or(0, |c| c.number))
+            }
             Err(e) => {
                 self.retire();
                 Err(e)
@@ -126,28 +176,29 @@ impl Journal {
         }
     }
 
-    fn append(&mut self, mark: &Mark, rows: &[Vec<u8>]) -> io::Result<()> {
+    fn append(&mut self, group: &Group<'_>) -> io::Result<()> {
         let Some(current) = &mut self.current else { return Ok(()) };
-        let mut group = Vec::new();
-        put_mark(&mut group, current.salt, mark);
-        rows.iter().for_each(|r| record::put(&mut group, current.salt, ROWS, r));
-        current.file.write_at(current.len, &group)?;
+        let mut bytes = Vec::new();
+        group.put(&mut bytes, current.salt);
+        current.file.write_at(current.len, &bytes)?;
         current.file.sync()?;
-        current.len += group.len() as u64;
-        self.written += group.len() as u64;
+        current.len += bytes.len() as u64;
+        self.written += bytes.len() as u64;
         Ok(())
     }
 
-    fn begin(&mut self, mark: &Mark, rows: &[Vec<u8>]) -> io::Result<()> {
+    fn begin(&mut self, group: &Group<'_>) -> io::Result<()> {
         self.retire();
         // What an earlier attempt left; usually there is none.
         let _ = self.disk.unlink(TEMPORARY);
         let number = self.next;
         let salt = record::salt(&name(number));
         let mut bytes = Vec::new();
-        put_mark(&mut bytes, salt, mark);
-        put_mark(&mut bytes, salt, mark);
-        rows.iter().for_each(|r| record::put(&mut bytes, salt, ROWS, r));
+        put_mark(&mut bytes, salt, group.mark);
+        if group.state.is_none() && !self.state.is_empty() {
+            put_checkpoint(&mut bytes, salt, 0, &self.state);
+        }
+        group.put(&mut bytes, salt);
         let file = self.disk.create(TEMPORARY)?;
         file.write_at(0, &bytes)?;
         file.sync()?;
@@ -199,6 +250,10 @@ pub(super) struct Replayed {
     pub(super) generations: Vec<u64>,
     /// Whether bytes that are no record follow the last state.
     pub(super) torn: bool,
+    /// What the transforms remembered at the newest checkpoint; empty where there is none.
+    pub(super) state: Vec<u8>,
+    /// Frames of rows whose checkpoint was not met yet.
+    held: Vec<Vec<u8>>,
 }
 
 /// Reads all generations.
@@ -219,6 +274,8 @@ pub(super) fn replay(disk: &Arc<dyn Disk>, files: &[(String, u64)]) -> Result<Re
             match kind {
                 MARK => out.mark(&file, &payload)?,
                 ROWS => out.rows(payload),
+                HELD => out.held.push(payload),
+                CHECKPOINT => out.checkpoint(&payload),
                 _ => {}
             }
         }
@@ -232,11 +289,17 @@ pub(super) fn replay(disk: &Arc<dyn Disk>, files: &[(String, u64)]) -> Result<Re
 impl Replayed {
     fn mark(&mut self, file: &str, payload: &[u8]) -> Result<(), OpenError> {
         let Some((&version, rest)) = payload.split_first() else { return Ok(()) };
-        if version != VERSION {
+        if version > VERSION {
             return Err(OpenError::Version { file: file.to_owned(), version });
         }
         let Ok((mut mark, rest)) = postcard::take_from_bytes::<Mark>(rest) else { return Ok(()) };
         mark.given_up = postcard::from_bytes(rest).unwrap_or_default();
+        match self.mark.as_ref().is_some_and(|last| last.boot == mark.boot) {
+            // Its boot wrote on, so the group was whole and its checkpoint has rotted since.
+            true => self.count_held(),
+            // That boot ended within the group.
+            false => self.held.clear(),
+        }
         self.promises.clear();
         for stream in &mark.streams {
             let sealed =
@@ -248,6 +311,21 @@ impl Replayed {
         }
         (self.mark, self.torn) = (Some(mark), false);
         Ok(())
+    }
+
+    /// The state counts together with the rows that stand before it, or not at all.
+    fn checkpoint(&mut self, payload: &[u8]) {
+        let Ok(checkpoint) = postcard::from_bytes::<Checkpoint<'_>>(payload) else { return };
+        if checkpoint.held as usize == self.held.len() {
+            self.state = checkpoint.state.to_vec();
+            self.count_held();
+        }
+    }
+
+    fn count_held(&mut self) {
+        for payload in std::mem::take(&mut self.held) {
+            self.rows(payload);
+        }
     }
 
     fn rows(&mut self, payload: Vec<u8>) {

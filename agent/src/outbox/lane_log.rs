@@ -9,7 +9,7 @@ use super::lane::{Lane, Place};
 use super::queue::Queues;
 use super::record;
 use super::segment::{self, Key, SegmentHeader, Skip};
-use milepost_wire::BootId;
+use milepost_wire::{BootId, Stream};
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
@@ -83,6 +83,14 @@ impl LaneLog {
     /// The bytes of the group.
     pub(super) fn pending_bytes(&self) -> usize {
         self.pending_bytes
+    }
+
+    /// The frames of a stream that wait to be appended.
+    pub(super) fn pending_frames(&self, stream: &Stream) -> impl Iterator<Item = &[u8]> {
+        self.pending.iter().filter_map(move |entry| match entry {
+            Entry::Frame { key, bytes, .. } if key.1 == *stream => Some(bytes.as_slice()),
+            _ => None,
+        })
     }
 
     /// All before this is durable.

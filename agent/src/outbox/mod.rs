@@ -10,7 +10,8 @@
 //! journal as a small frame of its own, so that the window does not depend on the batch's size. What
 //! is sealed before it would be journalled never touches the journal: at a high rate nothing is
 //! written twice. A frame is durable before any mark says that its journal rows are dead, so no
-//! reading is ever in neither.
+//! reading is ever in neither. Rows that came with something that a transform remembers are the
+//! exception: they and it go to the journal first, in one group, so that a crash finds them in step.
 //!
 //! # What a power cut takes
 //! For each stream the last durable mark states a *promise*: the most readings that may be accepted
@@ -52,7 +53,7 @@ pub use gap::{Gap, Reason};
 pub use lane::{Lane, RecordId};
 pub use reader::SpoolReader;
 pub use settings::Settings;
-pub use writer::Outbox;
+pub use writer::{Outbox, Piece};
 
 use milepost_wire::Stream;
 use std::io;

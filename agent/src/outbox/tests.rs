@@ -5,6 +5,7 @@ mod crash;
 mod faults;
 mod random;
 mod recording_disk;
+mod together;
 
 use super::{Now, Outbox, Record, Settings, SpoolReader};
 use milepost_wire::{

@@ -3,11 +3,12 @@
 mod commit;
 mod recover;
 mod room;
+mod together;
 
 use super::batches::{self, Open, StreamState, Streams};
 use super::disk::Disk;
 use super::gap::{Gap, Reason};
-use super::journal::{self, Journal, LaneMark, StreamMark};
+use super::journal::{self, Group, Journal, LaneMark, StreamMark};
 use super::lane::{Lane, RecordId};
 use super::lane_log::{Entry, LaneLog};
 use super::queue::{GivenUp, Queues};
@@ -37,6 +38,8 @@ const JOURNAL_ROWS_MAX: usize = 64 << 10;
 /// Gaps in memory that are written at once.
 const GAPS_MAX: usize = 256;
 
+pub use together::Piece;
+
 /// Takes readings and keeps them: numbers, open batches, the journal and the spool.
 pub struct Outbox {
     settings: Settings,
@@ -61,7 +64,14 @@ pub struct Outbox {
     dropped: [u64; 3],
     /// Whether something was given up that no durable mark knows of.
     gave_up: bool,
+    /// What the last durable mark says is given up.
+    marked_given_up: Vec<GivenUp>,
     reserve: Reserve,
+    /// What the transforms remember after the last row that was taken, and whether that is on disk.
+    state: Arc<[u8]>,
+    state_is_new: bool,
+    /// Nothing is written while rows are taken that belong together.
+    holding: bool,
     trouble: Option<String>,
     retry_at: Duration,
     errors: u64,
@@ -95,13 +105,14 @@ impl Outbox {
             sealed: *sealed,
             promise: 0,
         });
+        let state = Arc::<[u8]>::from(replayed.state.as_slice());
         let mut outbox = Outbox {
             settings,
             vehicle,
             boot,
             streams: Streams::default(),
             lanes,
-            journal: Journal::new(disk.clone(), replayed.generations.clone()),
+            journal: Journal::new(disk.clone(), replayed.generations.clone(), state.clone()),
             queues,
             gaps: plan.gaps,
             gaps_since: None,
@@ -112,7 +123,11 @@ impl Outbox {
             former: former.collect(),
             dropped: [0; 3],
             gave_up: false,
+            marked_given_up: Vec::new(),
             reserve,
+            state,
+            state_is_new: false,
+            holding: false,
             trouble: None,
             retry_at: now.mono,
             errors: 0,
@@ -229,7 +244,7 @@ impl Outbox {
     pub fn gap(&mut self, gap: Gap, now: Now) {
         self.declare(gap);
         self.gaps_since.get_or_insert(now.mono);
-        if self.gaps.len() >= GAPS_MAX {
+        if self.gaps.len() >= GAPS_MAX && !self.holding {
             let _ = self.commit(now);
         }
     }
@@ -309,7 +324,8 @@ impl Outbox {
         self.closed = true;
         if self.trouble.is_none() {
             let mark = self.mark(&self.with_ends(marks), true);
-            match self.journal.write(&mark, &[], self.settings.journal_bytes) {
+            let group = Group { mark: &mark, rows: &[], state: None };
+            match self.journal.write(&group, self.settings.journal_bytes) {
                 Ok(_) => self.journal.release(None),
                 Err(error) => tracing::warn!(%error, "the spool's clean end could not be written"),
             }

@@ -176,7 +176,7 @@ fn fates(unsure: &[usize], lens: &dyn Fn(usize) -> usize, seed: u64) -> Vec<Vec<
 }
 
 /// Runs `then` with every state that a power cut after each operation may leave.
-fn every_state(
+pub(super) fn every_state(
     disk: &RecordingDisk,
     seed: u64,
     from: usize,

@@ -3,12 +3,13 @@
 use super::{GAPS_EVERY, JOURNAL_ROWS_MAX, MARK_EVERY, Outbox, RETRY_EVERY};
 use crate::outbox::Now;
 use crate::outbox::batches::{self, StreamState};
-use crate::outbox::journal::{LaneMark, Mark, StreamMark};
+use crate::outbox::journal::{Group, LaneMark, Mark, StreamMark};
 use crate::outbox::lane::{Lane, Place};
 use crate::outbox::lane_log::Entry;
 use crate::outbox::segment;
 use milepost_wire::{Reading, Stream};
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 impl Outbox {
@@ -46,8 +47,9 @@ impl Outbox {
         }
     }
 
-    /// The order is the point: losses before what follows them, frames before the mark that lets go
-    /// of their journal rows, the mark before the files that it makes superfluous.
+    /// The order is the point: losses before what follows them, what the transforms remember together
+    /// with the rows that they gave and before any of those can be sent, frames before the mark that
+    /// lets go of their journal rows, the mark before the files that it makes superfluous.
     pub(super) fn try_commit(&mut self, now: Now) -> io::Result<()> {
         // The cursors first: all that was found missing before them is declared below.
         let marks = self.lane_marks();
@@ -59,21 +61,44 @@ impl Outbox {
                 self.seal(i);
             }
         }
-        let rows = self.journal_rows();
+        let mut rows = self.journal_rows();
         let mut entries = Vec::new();
         self.gap_rows(now, &mut entries);
         entries.into_iter().for_each(|e| self.lanes[Lane::Emergency as usize].push(e));
+        let checkpoint = self.state_is_new;
+        if checkpoint {
+            self.checkpoint(std::mem::take(&mut rows))?;
+        }
         self.commit_lanes(now)?;
+        if checkpoint {
+            self.release_journal();
+        }
         let marks = self.with_ends(marks);
         let raised = self.streams.list.iter().any(|s| s.wanted != s.promise);
         let marked = marks != self.marked && now.mono >= self.mark_next;
         if !rows.is_empty() || raised || marked || self.gave_up || self.can_free(&marks) {
             self.write_journal(&marks, rows, now)?;
         }
+        self.streams.list.iter_mut().for_each(|s| s.remembered = false);
         self.unsynced_since = None;
         let durable = self.marked;
         self.free(&durable);
         self.queues.notify.notify_one();
+        Ok(())
+    }
+
+    /// One group with what the transforms remember and all that they gave since the last one: the rows
+    /// of open batches, and the frames that wait to be written. Nothing is durable yet that a new mark
+    /// could speak of, so it says what the last one said, and no file goes.
+    fn checkpoint(&mut self, rows: Vec<(usize, Vec<u8>)>) -> io::Result<()> {
+        let (slots, mut rows): (Vec<usize>, Vec<Vec<u8>>) = rows.into_iter().unzip();
+        for stream in self.streams.list.iter().filter(|s| s.remembered) {
+            let frames = self.lanes[stream.lane as usize].pending_frames(&stream.stream);
+            rows.extend(frames.map(<[u8]>::to_vec));
+        }
+        let (marks, state) = (self.marked, self.state.clone());
+        self.write_group(&marks, &slots, &rows, Some(&state))?;
+        self.state_is_new = false;
         Ok(())
     }
 
@@ -83,10 +108,34 @@ impl Outbox {
         rows: Vec<(usize, Vec<u8>)>,
         now: Now,
     ) -> io::Result<()> {
-        let mark = self.mark(marks, false);
         let (slots, rows): (Vec<usize>, Vec<Vec<u8>>) = rows.into_iter().unzip();
-        let generation = self.journal.write(&mark, &rows, self.settings.journal_bytes)?;
-        for i in slots {
+        self.write_group(marks, &slots, &rows, None)?;
+        self.gave_up = false;
+        let mut state = self.queues.lock();
+        state.given_up.retain(|g| g.is_ahead(marks[g.lane() as usize].cursor));
+        self.marked_given_up = state.given_up.clone();
+        drop(state);
+        self.marked = *marks;
+        self.mark_next = now.mono + MARK_EVERY;
+        self.release_journal();
+        Ok(())
+    }
+
+    fn write_group(
+        &mut self,
+        marks: &[LaneMark; 3],
+        slots: &[usize],
+        rows: &[Vec<u8>],
+        state: Option<&Arc<[u8]>>,
+    ) -> io::Result<()> {
+        let mut mark = self.mark(marks, false);
+        if state.is_some() {
+            // The gap rows that declare what was given up since are not on disk yet.
+            mark.given_up = self.marked_given_up.clone();
+        }
+        let group = Group { mark: &mark, rows, state };
+        let generation = self.journal.write(&group, self.settings.journal_bytes)?;
+        for &i in slots {
             let stream = &mut self.streams.list[i];
             stream.journalled = stream.next;
             if let Some(open) = &mut stream.open {
@@ -95,13 +144,13 @@ impl Outbox {
             }
         }
         self.streams.list.iter_mut().for_each(|s| s.promise = s.wanted);
-        self.gave_up = false;
-        self.queues.lock().given_up.retain(|g| g.is_ahead(marks[g.lane() as usize].cursor));
-        self.marked = *marks;
-        self.mark_next = now.mono + MARK_EVERY;
+        Ok(())
+    }
+
+    /// Lets the generations go whose rows are all in durable frames.
+    fn release_journal(&mut self) {
         let living = self.streams.list.iter().filter_map(|s| s.open.as_ref()?.generation).min();
         self.journal.release(living);
-        Ok(())
     }
 
     /// The rows of open batches that the journal does not have, a small frame for each stream.

@@ -3,7 +3,7 @@
 use super::{Outbox, PENDING_MAX};
 use crate::outbox::Now;
 use crate::outbox::disk::Disk;
-use crate::outbox::journal::StreamMark;
+use crate::outbox::journal::{Group, StreamMark};
 use crate::outbox::lane::Lane;
 use crate::outbox::lane_log::{Entry, LaneLog};
 use crate::outbox::queue::{Queues, Segment};
@@ -38,9 +38,10 @@ impl Outbox {
         }));
         let mark = self.mark(&self.lane_marks(), false);
         let bytes_max = self.settings.journal_bytes;
-        let generation = match self.journal.write(&mark, &rows, bytes_max) {
+        let group = Group { mark: &mark, rows: &rows, state: None };
+        let generation = match self.journal.write(&group, bytes_max) {
             // The agent must come up on a full disk, or nothing would ever empty it.
-            Err(e) if self.reserve.give(&e) => self.journal.write(&mark, &rows, bytes_max)?,
+            Err(e) if self.reserve.give(&e) => self.journal.write(&group, bytes_max)?,
             other => other?,
         };
         for rescue in rescues {
@@ -73,7 +74,9 @@ impl Outbox {
             let end = marks[given_up.lane() as usize].end;
             given_up.before = (end.segment, end.offset);
         }
-        self.journal.write(&self.mark(&marks, false), &[], self.settings.journal_bytes)?;
+        let group = Group { mark: &self.mark(&marks, false), rows: &[], state: None };
+        self.journal.write(&group, bytes_max)?;
+        self.marked_given_up = self.queues.lock().given_up.clone();
         self.marked = marks;
         if before.is_some() {
             self.journal.release(Some(generation));
