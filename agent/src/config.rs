@@ -6,7 +6,7 @@ pub mod layers;
 
 use crate::mqtt::{self, TlsFiles};
 use crate::outbox;
-use crate::pipeline::chain::OnFailure;
+use crate::pipeline::chain::{OnChange, OnFailure, WhileOut};
 use crate::source::{self, outlet::QueueLimits};
 use crate::units::{Size, Span};
 use crate::uplink::window::Limits as WindowLimits;
@@ -71,6 +71,12 @@ pub struct TransformConfig {
     /// What becomes of a reading that makes it fail.
     #[serde(default)]
     pub on_failure: OnFailure,
+    /// What becomes of readings while it is out because it failed too much.
+    #[serde(default)]
+    pub while_out: WhileOut,
+    /// What becomes of what it remembers when it changes.
+    #[serde(default)]
+    pub state: OnChange,
     /// What the transform can be told; numbers and truth values become text.
     #[serde(default, deserialize_with = "params")]
     pub params: BTreeMap<String, String>,
@@ -372,6 +378,8 @@ impl TransformConfig {
             component: Some(component.into()),
             streams: None,
             on_failure: OnFailure::default(),
+            while_out: WhileOut::default(),
+            state: OnChange::default(),
             params: BTreeMap::new(),
             limits: LimitsConfig::default(),
         }

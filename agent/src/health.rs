@@ -6,13 +6,13 @@
 
 use crate::outbox::{self, Now};
 use crate::pipeline::PipelineCounters;
-use crate::pipeline::chain::LinkCounters;
+use crate::pipeline::chain::{Link, LinkCounters};
 use crate::source::{SourceCounters, SourceId};
 use crate::uplink::UplinkCounters;
 use milepost_wire::Reading;
 use milepost_wire::reading::Health;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The agent's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -28,13 +28,47 @@ pub struct TransformFigures {
     pub counters: Arc<LinkCounters>,
 }
 
+/// The transforms in their order, and behind them those of this boot that are gone: what they did stays
+/// in the account.
+#[derive(Clone, Debug, Default)]
+pub struct TransformList(Arc<Mutex<Vec<TransformFigures>>>);
+
+impl TransformList {
+    /// These transforms.
+    pub fn of<'a>(links: impl Iterator<Item = &'a Link>) -> Self {
+        let list = Self::default();
+        list.update(links);
+        list
+    }
+
+    /// From now on it is these.
+    pub fn update<'a>(&self, links: impl Iterator<Item = &'a Link>) {
+        let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let figures = |l: &Link| TransformFigures {
+            name: l.name.clone(),
+            digest: l.digest,
+            counters: l.counters.clone(),
+        };
+        let mut now: Vec<TransformFigures> = links.map(figures).collect();
+        let gone = list.drain(..).filter(|old| now.iter().all(|new| new.name != old.name));
+        let gone: Vec<TransformFigures> = gone.collect();
+        now.extend(gone);
+        *list = now;
+    }
+
+    /// As they are now.
+    pub fn get(&self) -> Vec<TransformFigures> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
 /// Everything that is reported on. Cheap to clone; the counts go on counting.
 #[derive(Clone, Debug, Default)]
 pub struct Figures {
     /// The sources.
     pub sources: Vec<(SourceId, Arc<SourceCounters>)>,
-    /// The transforms, in their order.
-    pub transforms: Vec<TransformFigures>,
+    /// The transforms.
+    pub transforms: TransformList,
     /// The pipeline.
     pub pipeline: Arc<PipelineCounters>,
     /// The uplink.
@@ -46,7 +80,7 @@ pub fn report(figures: &Figures, status: &outbox::Status, resident: Option<u64>,
     let mut rows = vec![agent(figures, status, resident)];
     rows.extend(figures.sources.iter().map(|(name, counters)| source(name, counters)));
     rows.extend(figures.sources.iter().flat_map(|(name, counters)| met(name, counters)));
-    rows.extend(figures.transforms.iter().map(transform));
+    rows.extend(figures.transforms.get().iter().map(transform));
     rows.extend(
         status.streams.iter().map(|s| Health { emitted: int(s.next_seq), ..row("stream", s.stream.name()) }),
     );
@@ -84,6 +118,7 @@ fn met(name: &str, counters: &SourceCounters) -> impl Iterator<Item = Health> {
     counters.details().into_iter().map(row)
 }
 
+/// A transform: `restarts` is how often it was taken out because it failed too much.
 fn transform(figures: &TransformFigures) -> Health {
     let counters = &figures.counters;
     Health {
@@ -92,6 +127,7 @@ fn transform(figures: &TransformFigures) -> Health {
         taken_out: count(&counters.taken_out),
         poison: count(&counters.poison),
         errors: count(&counters.errors),
+        restarts: count(&counters.outages),
         digest: Some(figures.digest.iter().map(|b| format!("{b:02x}")).collect()),
         ..row("transform", &figures.name)
     }

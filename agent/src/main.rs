@@ -1,8 +1,8 @@
 //! The agent's binary: read the configuration, start, wait for a signal, drain.
 
 use clap::Parser;
-use milepost_agent::config::{Config, DEFAULTS};
-use milepost_agent::run::{Agent, Seams};
+use milepost_agent::config::{Config, ConfigError, DEFAULTS};
+use milepost_agent::run::{Agent, AgentHandle, Seams};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -39,35 +39,46 @@ fn main() -> ExitCode {
         // A log that nobody takes must not stop the vehicle.
         .log_internal_errors(false)
         .init();
-    // A variable that is not UTF-8 is not ours.
-    let environment =
-        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
-    let config = match Config::load(args.config.as_deref(), environment) {
+    let config = match load(&args) {
         Ok(config) => config,
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
     // The pipeline has its own thread; one more is enough for sources and uplink.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(run(config)),
+        Ok(runtime) => runtime.block_on(run(config, &args)),
         Err(error) => fail(EXIT_HALTED, &error),
     }
 }
 
-async fn run(config: Config) -> ExitCode {
+fn load(args: &Args) -> Result<Config, ConfigError> {
+    // A variable that is not UTF-8 is not ours.
+    let environment =
+        std::env::vars_os().filter_map(|(k, v)| Some((k.into_string().ok()?, v.into_string().ok()?)));
+    Config::load(args.config.as_deref(), environment)
+}
+
+async fn run(config: Config, args: &Args) -> ExitCode {
     let drain = config.shutdown.drain.0;
     let (mut term, mut int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(term), Ok(int)) => (term, int),
         (Err(error), _) | (_, Err(error)) => return fail(EXIT_HALTED, &error),
     };
+    let mut hangup = match signal(SignalKind::hangup()) {
+        Ok(hangup) => hangup,
+        Err(error) => return fail(EXIT_HALTED, &error),
+    };
     let agent = match Agent::start(config, Seams::default()).await {
         Ok(agent) => agent,
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
-    let halted = tokio::select! {
-        _ = term.recv() => None,
-        _ = int.recv() => None,
-        ended = agent.ended() => Some(ended),
+    let halted = loop {
+        tokio::select! {
+            _ = term.recv() => break None,
+            _ = int.recv() => break None,
+            ended = agent.ended() => break Some(ended),
+            _ = hangup.recv() => reload(&agent, args).await,
+        }
     };
     let report = agent.stop(drain).await;
     tracing::info!(undelivered = report.undelivered, "The agent has stopped");
@@ -84,6 +95,18 @@ fn print_config() -> ExitCode {
     match out.write_all(DEFAULTS.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(EXIT_HALTED, &error),
         _ => ExitCode::SUCCESS,
+    }
+}
+
+/// Reads the transforms of the configuration again.
+async fn reload(agent: &AgentHandle, args: &Args) {
+    let reloaded = match load(args) {
+        Ok(config) => agent.reload(config.transform).await.map_err(|why| why.to_string()),
+        Err(why) => Err(why.to_string()),
+    };
+    match reloaded {
+        Ok(()) => tracing::info!("The transforms are read again; other settings are at a start"),
+        Err(why) => tracing::error!(why, "The transforms stay as they are"),
     }
 }
 

@@ -5,19 +5,23 @@
 //! talks to the network: the uplink reads the spool. When the disk refuses a row, the loop holds on to
 //! it and takes nothing more from the sources until the disk is back.
 
+pub mod breaker;
 pub mod chain;
 pub mod dead_letter;
+pub mod load;
+pub mod memory;
+mod seat;
 
 use crate::clock::Clock;
 use crate::health::{self, Figures};
-use crate::outbox::{Gap, Now, Outbox, Reason, Status};
+use crate::outbox::{Gap, Now, Outbox, Piece, Reason, Refused, Status};
 use crate::source::{Deliveries, Delivery, Next};
 use crate::uplink::Declare;
 use chain::{Chain, Halted, by_stream};
 use dead_letter::DeadLetters;
 use milepost_transform_host::Failure;
 use milepost_wire::{Body, Digest, Reading, Stream};
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -77,6 +81,8 @@ impl PipelineCounters {
 pub enum Control {
     /// The uplink gives up on a frame.
     Declare(Declare),
+    /// Other transforms are to take the place of these.
+    Reload(load::Reload),
     /// Everything that will be delivered now is: close the spool.
     Close,
 }
@@ -149,6 +155,7 @@ impl Pipeline {
                 Event::Tick => {}
                 Event::Delivery(first) => self.deliver(first).inspect_err(|_| self.close())?,
                 Event::Control(Control::Declare(declare)) => self.declare(declare),
+                Event::Control(Control::Reload(reload)) => self.reload(reload),
                 Event::SourcesEnded => {
                     self.report(self.now());
                     self.rows.outbox.flush(self.now());
@@ -206,7 +213,9 @@ impl Pipeline {
         for (stream, mut readings) in by_stream(readings) {
             while !readings.is_empty() {
                 let rest = readings.split_off(readings.len().min(enough));
-                self.chain.run(&stream, readings, &mut self.rows)?;
+                let ran = self.chain.run(&stream, readings, &mut self.rows);
+                self.rows.leave(self.chain.memory());
+                ran?;
                 readings = rest;
             }
         }
@@ -247,12 +256,24 @@ impl Pipeline {
         let rows = health::report(&self.figures, &status, health::resident_bytes(), now);
         self.rows.now = now;
         chain::Outlet::emit(&mut self.rows, &Stream::Health, rows, &[]);
+        self.rows.leave(self.chain.memory());
     }
 
     fn declare(&mut self, declare: Declare) {
         self.rows.outbox.give_up(declare.record, declare.gap, self.now());
         // Answered by the next tick that finds the row on disk.
         self.declared.push(declare.done);
+    }
+
+    /// No reading is on its way through the chain here: those before saw the old transforms, those after
+    /// see the new ones, and their lineage says so.
+    fn reload(&mut self, reload: load::Reload) {
+        let result = self.chain.replace(reload.links);
+        if result.is_ok() {
+            self.figures.transforms.update(self.chain.links());
+        }
+        // Who asked may have gone.
+        let _ = reload.done.send(result);
     }
 
     fn close(&mut self) {
@@ -279,18 +300,29 @@ pub struct Rows {
     counters: Arc<PipelineCounters>,
     dead_letters: DeadLetters,
     now: Now,
-    /// Rows that the disk refused, in order; the lineage that they came with.
-    blocked: VecDeque<(Reading, Vec<Digest>)>,
+    /// What has come out of the chain since it last came to rest.
+    pieces: Vec<Piece>,
+    /// What the disk refused, in order.
+    blocked: VecDeque<Group>,
     /// Poison that no gap row says yet, by transform and stream.
     poison: BTreeMap<(Arc<str>, Stream), u64>,
     poison_declared: Duration,
+    /// The transforms whose poison was spoken of since the last gap row.
+    warned: BTreeSet<Arc<str>>,
+}
+
+/// Rows that left the chain together, and what the transforms remember after them.
+struct Group {
+    pieces: Vec<Piece>,
+    memory: Arc<[u8]>,
 }
 
 impl Rows {
     /// Rows for this outbox.
     pub fn new(outbox: Outbox, counters: Arc<PipelineCounters>, dead_letters: DeadLetters, now: Now) -> Self {
-        let (blocked, poison) = (VecDeque::new(), BTreeMap::new());
-        Self { outbox, counters, dead_letters, now, blocked, poison, poison_declared: now.mono }
+        let (pieces, blocked, poison) = (Vec::new(), VecDeque::new(), BTreeMap::new());
+        let (poison_declared, warned) = (now.mono, BTreeSet::new());
+        Self { outbox, counters, dead_letters, now, pieces, blocked, poison, poison_declared, warned }
     }
 
     fn is_blocked(&self) -> bool {
@@ -298,17 +330,42 @@ impl Rows {
     }
 
     fn blocked(&self) -> Option<usize> {
-        self.is_blocked().then_some(self.blocked.len())
+        let pieces = self.blocked.iter().flat_map(|group| &group.pieces);
+        self.is_blocked().then(|| pieces.map(|piece| piece.readings.len()).sum())
+    }
+
+    /// The chain is at rest: what came out of it goes to the outbox, with what the transforms remember.
+    fn leave(&mut self, memory: Arc<[u8]>) {
+        let group = Group { pieces: std::mem::take(&mut self.pieces), memory };
+        if self.is_blocked() {
+            return self.blocked.push_back(group);
+        }
+        if let Err((group, why)) = self.accept(group, self.now) {
+            tracing::error!(%why, "Rows wait for the disk");
+            self.blocked.push_back(group);
+        }
+    }
+
+    fn accept(&mut self, group: Group, now: Now) -> Result<(), (Group, Refused)> {
+        match self.outbox.accept_together(&group.pieces, group.memory.clone(), now) {
+            Ok(()) => {
+                for piece in &group.pieces {
+                    if let Some(first) = piece.readings.first() {
+                        self.counters.accept(&first.stream(), piece.readings.len() as u64);
+                    }
+                }
+                Ok(())
+            }
+            Err(why) => Err((group, why)),
+        }
     }
 
     /// Offers what the disk refused once more, in order.
     fn retry(&mut self, now: Now) {
-        while let Some((reading, lineage)) = self.blocked.front() {
-            if self.outbox.accept(reading, lineage, now).is_err() {
-                return;
+        while let Some(group) = self.blocked.pop_front() {
+            if let Err((group, _)) = self.accept(group, now) {
+                return self.blocked.push_front(group);
             }
-            self.counters.accept(&reading.stream(), 1);
-            self.blocked.pop_front();
         }
     }
 
@@ -318,6 +375,7 @@ impl Rows {
             return;
         }
         self.poison_declared = now.mono;
+        self.warned.clear();
         for ((transform, stream), count) in std::mem::take(&mut self.poison) {
             let detail = format!("transform {transform}");
             self.outbox.gap(Gap::unnumbered(Some(stream), count, Reason::Poison, detail), now);
@@ -326,27 +384,15 @@ impl Rows {
 }
 
 impl chain::Outlet for Rows {
-    fn emit(&mut self, stream: &Stream, readings: Vec<Reading>, lineage: &[Digest]) {
-        let mut accepted = 0;
-        for reading in readings {
-            if self.is_blocked() {
-                self.blocked.push_back((reading, lineage.to_vec()));
-                continue;
-            }
-            match self.outbox.accept(&reading, lineage, self.now) {
-                Ok(()) => accepted += 1,
-                Err(why) => {
-                    tracing::error!(%why, "Rows wait for the disk");
-                    self.blocked.push_back((reading, lineage.to_vec()));
-                }
-            }
-        }
-        self.counters.accept(stream, accepted);
+    fn emit(&mut self, _: &Stream, readings: Vec<Reading>, lineage: &[Digest]) {
+        self.pieces.push(Piece { readings, lineage: lineage.to_vec() });
     }
 
     fn poison(&mut self, transform: &Arc<str>, reading: Reading, failure: &Failure, keep: bool) {
         let stream = reading.stream();
-        tracing::warn!(%transform, %stream, %failure, "A reading made a transform fail and is set aside");
+        if self.warned.insert(transform.clone()) {
+            tracing::warn!(%transform, %stream, %failure, "A reading made a transform fail and is set aside");
+        }
         if keep {
             self.dead_letters.keep(&reading);
         }

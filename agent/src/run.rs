@@ -5,16 +5,16 @@
 
 use crate::clock::{self, Clock, Entropy, Now, SystemClock};
 use crate::config::{Config, ConfigError, TransformConfig};
-use crate::health::{Figures, TransformFigures};
-use crate::kernel;
+use crate::health::{Figures, TransformList};
 use crate::outbox::{Disk, OpenError, Outbox, RealDisk, Status};
-use crate::pipeline::chain::{Chain, Halted, Link};
+use crate::pipeline::chain::{Chain, Halted};
 use crate::pipeline::dead_letter::DeadLetters;
+use crate::pipeline::load::{Loader, ReloadError, TransformError};
 use crate::pipeline::{self, Control, Pipeline, Rows};
 use crate::source::outlet::{Outlet, channel};
 use crate::source::{Backoff, Context, Source, SourceError, supervise};
 use crate::uplink::Driver;
-use milepost_transform_host::{Engine, EngineError, EngineSettings, LoadError, Transform};
+use milepost_transform_host::Engine;
 use milepost_wire::{BootId, VehicleId};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -64,22 +64,9 @@ pub enum StartError {
     /// The spool cannot be opened.
     #[error(transparent)]
     Spool(#[from] OpenError),
-    /// There is no engine for transforms.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// A transform's file cannot be read.
-    #[error("Transform {name}: {path} cannot be read: {why}")]
-    TransformFile {
-        /// The transform.
-        name: String,
-        /// Its file.
-        path: PathBuf,
-        /// Why.
-        why: std::io::Error,
-    },
     /// A transform cannot be loaded.
     #[error(transparent)]
-    Transform(#[from] LoadError),
+    Transform(#[from] TransformError),
     /// A source cannot be made.
     #[error("Source {name}: {why}")]
     Source {
@@ -118,6 +105,7 @@ pub struct AgentHandle {
     stop_uplink: CancellationToken,
     abort: Arc<AtomicBool>,
     control: mpsc::Sender<Control>,
+    loader: Arc<Loader>,
     sources: Vec<JoinHandle<()>>,
     uplink: Option<JoinHandle<()>>,
     ended: watch::Receiver<Option<Result<(), Arc<Halted>>>>,
@@ -146,13 +134,14 @@ impl Agent {
             Some(disk) => disk,
             None => Arc::new(RealDisk::new(config.data_dir.join("spool")).map_err(data_dir)?),
         };
-        let chain = load(&config.transform, seams.engine)?;
+        let loader = Arc::new(Loader::new(&config.data_dir, seams.engine));
+        let links = loader.load(&config.transform)?;
         let sources = build(&config, &clock)?.into_iter().chain(own);
         let (outbox, spool) = Outbox::open(disk, config.outbox(), config.vehicle.clone(), boot, now)?;
+        let chain = Chain::new(links, outbox.state(), clock.clone());
 
         let (intake, deliveries) = channel(config.queue_limits());
-        let mut figures =
-            Figures { transforms: chain.links.iter().map(transform_figures).collect(), ..Figures::default() };
+        let mut figures = Figures { transforms: TransformList::of(chain.links()), ..Figures::default() };
         let stop_sources = CancellationToken::new();
         let mut tasks = Vec::new();
         for (name, source) in sources {
@@ -220,6 +209,7 @@ impl Agent {
             stop_uplink,
             abort,
             control,
+            loader,
             sources: tasks,
             uplink: Some(uplink),
             ended,
@@ -261,6 +251,12 @@ impl AgentHandle {
             // The thread is gone without a word: it panicked, and the panic was printed.
             Err(_) => Ok(()),
         }
+    }
+
+    /// Puts other transforms, or other editions of the same, in the place of those that run, between two
+    /// readings: none is lost and none is worked on twice. On an error the old ones go on.
+    pub async fn reload(&self, transforms: Vec<TransformConfig>) -> Result<(), ReloadError> {
+        self.loader.clone().reload(transforms, &self.control).await
     }
 
     /// Stops gracefully: the sources first, then the pipeline when it has worked off what they
@@ -324,48 +320,6 @@ impl Drop for AgentHandle {
     fn drop(&mut self) {
         self.abort_all();
     }
-}
-
-fn load(configs: &[TransformConfig], engine: Option<Engine>) -> Result<Chain, StartError> {
-    if configs.is_empty() {
-        return Ok(Chain::default());
-    }
-    let engine = match engine {
-        Some(engine) => engine,
-        None => Engine::new(&EngineSettings::default())?,
-    };
-    let links: Result<_, _> = configs.iter().map(|config| load_one(config, &engine)).collect();
-    let chain = Chain { links: links? };
-    kernel::return_freed_memory();
-    Ok(chain)
-}
-
-fn load_one(config: &TransformConfig, engine: &Engine) -> Result<Link, StartError> {
-    let component: Arc<[u8]> = match &config.component {
-        Some(component) => component.clone(),
-        None => std::fs::read(&config.path)
-            .map_err(|why| StartError::TransformFile {
-                name: config.name.clone(),
-                path: config.path.clone(),
-                why,
-            })?
-            .into(),
-    };
-    let limits = config.limits.limits();
-    let transform = Transform::load(engine, &component, &config.name, config.params.clone(), limits)?;
-    tracing::info!(name = config.name, streams = ?transform.streams(), "Transform loaded");
-    Ok(Link {
-        name: config.name.as_str().into(),
-        digest: transform.digest(),
-        only: config.streams.clone(),
-        on_failure: config.on_failure,
-        step: Box::new(transform),
-        counters: Arc::default(),
-    })
-}
-
-fn transform_figures(link: &Link) -> TransformFigures {
-    TransformFigures { name: link.name.clone(), digest: link.digest, counters: link.counters.clone() }
 }
 
 /// A source and its name.

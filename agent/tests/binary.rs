@@ -13,13 +13,26 @@ fn stderr(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
+/// The lines of its log as they come.
+fn log(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    BufReader::new(child.stderr.take().unwrap()).lines().map_while(Result::ok)
+}
+
+/// Reads the log until a line contains `text`, and gives that line.
+fn until(log: &mut impl Iterator<Item = String>, text: &str) -> String {
+    log.find(|line| line.contains(text)).unwrap_or_else(|| panic!("the agent ended without saying {text:?}"))
+}
+
 /// Reads the log until a line contains `text`.
 fn wait_for(child: &mut Child, text: &str) {
-    let log = BufReader::new(child.stderr.take().unwrap());
-    let mut lines = log.lines().map_while(Result::ok);
-    assert!(lines.any(|line| line.contains(text)), "the agent ended without saying {text:?}");
+    let mut lines = log(child);
+    until(&mut lines, text);
     // Kept open, so that the agent can go on writing.
     std::thread::spawn(move || lines.for_each(drop));
+}
+
+fn signal(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
 }
 
 #[test]
@@ -67,8 +80,43 @@ fn a_signal_stops_it_gracefully() {
             .spawn()
             .unwrap();
         wait_for(&mut child, "The agent runs");
-        let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
+        self::signal(&child, signal);
         assert!(child.wait().unwrap().success(), "{signal}");
     }
+}
+
+#[test]
+fn a_hangup_reads_the_transforms_again_and_a_bad_one_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, component) = (dir.path().join("agent.toml"), dir.path().join("t.wasm"));
+    let good = std::fs::read("../transforms/prebuilt/downsample.wasm").unwrap();
+    let write = |component_bytes: &[u8], params: &str| {
+        std::fs::write(&component, component_bytes).unwrap();
+        let text = format!(
+            "vehicle = 'v'\ndata_dir = {:?}\nuplink.url = 'mqtt://127.0.0.1:1'\nshutdown.drain = '100ms'\n\
+             [[transform]]\nname = 't'\npath = {component:?}\nparams = {{ {params} }}\n",
+            dir.path().join("data"),
+        );
+        std::fs::write(&file, text).unwrap();
+    };
+    write(&good, "");
+    let mut child = agent().arg("--config").arg(&file).spawn().unwrap();
+    let mut log = log(&mut child);
+    until(&mut log, "The agent runs");
+    for (bytes, params, said) in [
+        (&b"garbage"[..], "", "is not a WebAssembly component"),
+        (&good, "min_distance_m = 'far'", "min_distance_m"),
+        (&good, "no_such_parameter = 1", "no_such_parameter"),
+    ] {
+        write(bytes, params);
+        signal(&child, "-HUP");
+        let line = until(&mut log, "The transforms stay as they are");
+        assert!(line.contains(said), "{line}");
+    }
+    write(&good, "min_distance_m = 20");
+    signal(&child, "-HUP");
+    until(&mut log, "The transforms are read again");
+    signal(&child, "-TERM");
+    log.for_each(drop);
+    assert!(child.wait().unwrap().success());
 }

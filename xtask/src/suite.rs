@@ -95,7 +95,8 @@ pub fn bench(filter: Option<&str>) -> Result<()> {
         ("wire-size", &["run", "--release", "-p", "milepost-bench", "--bin", "sizes"]),
         ("wire-speed", &["run", "--release", "-p", "milepost-bench", "--bin", "speed"]),
         ("transform-host", &["bench", "-p", "milepost-transform-host"]),
-        ("agent-outbox", &["bench", "-p", "milepost-agent"]),
+        ("agent-outbox", &["bench", "-p", "milepost-agent", "--bench", "outbox", "--bench", "whole_agent"]),
+        ("isolation", &["bench", "-p", "milepost-agent", "--bench", "isolation"]),
     ];
     for (_, args) in benches.iter().filter(|(name, _)| filter.is_none_or(|f| name.contains(f))) {
         run(&mut cargo(args))?;

@@ -1,11 +1,13 @@
-//! The transforms in their configured order, and what becomes of a reading that makes one fail.
+//! The transforms in their configured order, and what leaves them.
 //!
 //! A reading passes every transform that wants its stream, in the order of the configuration. Rows
 //! that a transform derives go on with the transforms after it, never with those before: a chain
-//! cannot loop. When a call fails the batch is halved until the poison reading is alone; the others
-//! go on as if it had not been there.
+//! cannot loop. How a reading passes one transform, which may fail, is told in `seat`.
 
-use milepost_transform_host::{Applied, Failure, Transform};
+use super::memory::Memory;
+use super::seat::{Passing, Seat};
+use crate::clock::Clock;
+use milepost_transform_host::{Applied, Failure, State, Transform};
 use milepost_wire::{Body, Digest, Reading, Stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -26,20 +28,57 @@ pub enum OnFailure {
     Halt,
 }
 
+/// What becomes of readings while a transform is out because it failed too much.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum WhileOut {
+    /// They go on unchanged, without the transform in their lineage.
+    #[default]
+    Pass,
+    /// They are treated as if each had made it fail.
+    SetAside,
+}
+
+/// What becomes of what a transform remembers when its component, parameters or limits change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnChange {
+    /// The new edition takes it over.
+    #[default]
+    Keep,
+    /// The new edition begins without.
+    Drop,
+}
+
 /// One transform as the chain sees it; the seam for tests.
 pub trait Step: Send {
     /// Whether it works on a stream.
     fn wants(&self, stream: &Stream) -> bool;
-    /// Works on readings of one stream in place; on failure nothing has changed.
-    fn apply(&mut self, stream: &Stream, readings: &mut Vec<Reading>) -> Result<Applied, Failure>;
+    /// Works on readings of one stream in place; on failure nothing has changed. It has its CPU limit
+    /// divided by `part`.
+    fn apply(&mut self, stream: &Stream, readings: &mut Vec<Reading>, part: u32) -> Result<Applied, Failure>;
+    /// All that it remembers; `None` where that is nothing.
+    fn state(&mut self) -> Option<State> {
+        None
+    }
+    /// Has it remember this instead.
+    fn set_state(&mut self, _: State) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 impl Step for Transform {
     fn wants(&self, stream: &Stream) -> bool {
         Transform::wants(self, stream)
     }
-    fn apply(&mut self, stream: &Stream, readings: &mut Vec<Reading>) -> Result<Applied, Failure> {
-        Transform::apply(self, stream, readings)
+    fn apply(&mut self, stream: &Stream, readings: &mut Vec<Reading>, part: u32) -> Result<Applied, Failure> {
+        self.apply_in_part(stream, readings, part)
+    }
+    fn state(&mut self) -> Option<State> {
+        self.remembers().then(|| Transform::state(self))
+    }
+    fn set_state(&mut self, state: State) -> Result<(), Failure> {
+        Transform::set_state(self, state)
     }
 }
 
@@ -59,6 +98,8 @@ pub struct LinkCounters {
     pub extra: AtomicU64,
     /// Calls that failed.
     pub errors: AtomicU64,
+    /// How often it was taken out because it failed too much.
+    pub outages: AtomicU64,
 }
 
 /// A transform and how the agent uses it.
@@ -67,10 +108,16 @@ pub struct Link {
     pub name: Arc<str>,
     /// SHA-256 of its component.
     pub digest: [u8; 32],
+    /// Stands for all that makes it what it is: component, parameters and limits.
+    pub edition: [u8; 32],
+    /// What becomes of what it remembers where its edition changes.
+    pub state: OnChange,
     /// The streams it is given; `None`: those that it says it wants.
     pub only: Option<Vec<Stream>>,
     /// What becomes of poison.
     pub on_failure: OnFailure,
+    /// What becomes of readings while it is out.
+    pub while_out: WhileOut,
     /// The transform.
     pub step: Box<dyn Step>,
     /// Its counts.
@@ -112,20 +159,86 @@ pub struct Halted {
     pub failure: Failure,
 }
 
-/// All transforms, in order.
-#[derive(Default)]
-pub struct Chain {
-    /// The transforms.
-    pub links: Vec<Link>,
+/// A new edition of a transform does not take over what the old one remembers.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "The new transform {transform} does not take over what the old one remembers: {failure}. \
+     Set `state = \"drop\"` for it to begin without"
+)]
+pub struct NotTaken {
+    /// The transform.
+    pub transform: Arc<str>,
+    /// What happened.
+    pub failure: Failure,
 }
 
-/// Readings that stayed together through a transform, and whether it saw them.
-struct Segment {
-    readings: Vec<Reading>,
-    seen: bool,
+/// All transforms, in order.
+pub struct Chain {
+    links: Vec<Seat>,
+    /// What they remember after all that they were given.
+    memory: Memory,
+    clock: Arc<dyn Clock>,
 }
 
 impl Chain {
+    /// A chain of these transforms, which remember what `memory` says, by their names: what
+    /// [`Chain::memory`] gave in an earlier boot. A transform that does not take its part back, or is not
+    /// to, begins without, and the log says so. The clock is for the time that failing calls take.
+    pub fn new(links: Vec<Link>, memory: &[u8], clock: Arc<dyn Clock>) -> Self {
+        let mut known = Memory::read(memory);
+        let mut memory = Memory::default();
+        let count = links.len();
+        let seat = |mut link: Link| {
+            if let Some((edition, state)) = known.take(&link.name) {
+                link.take_over(edition, state);
+            }
+            memory.set(&link.name, link.edition, link.step.state());
+            Seat::new(link, count)
+        };
+        let links = links.into_iter().map(seat).collect();
+        Self { links, memory, clock }
+    }
+
+    /// Puts other transforms in the place of these, from the next reading on. One whose name is known
+    /// goes on counting, and takes over what the old one remembers, unless it is not to; one that is the
+    /// same edition goes on as it is. On an error nothing has changed.
+    pub fn replace(&mut self, mut links: Vec<Link>) -> Result<(), NotTaken> {
+        for link in &mut links {
+            let known = self.links.iter_mut().find(|seat| seat.link.name == link.name);
+            let Some(old) = known.filter(|old| old.link.edition != link.edition) else { continue };
+            if link.state == OnChange::Keep
+                && let Some(state) = old.link.step.state()
+            {
+                let refused = |failure| NotTaken { transform: link.name.clone(), failure };
+                link.step.set_state(state).map_err(refused)?;
+            }
+        }
+        let (count, mut before) = (links.len(), std::mem::take(&mut self.links));
+        for link in links {
+            let known = before.iter().position(|seat| seat.link.name == link.name);
+            let mut seat = match known.map(|i| before.swap_remove(i)) {
+                Some(old) => old.replaced_by(link, count),
+                None => Seat::new(link, count),
+            };
+            self.memory.set(&seat.link.name, seat.link.edition, seat.link.step.state());
+            self.links.push(seat);
+        }
+        for gone in before {
+            self.memory.set(&gone.link.name, gone.link.edition, None);
+        }
+        Ok(())
+    }
+
+    /// The transforms.
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().map(|seat| &seat.link)
+    }
+
+    /// What the transforms remember, as bytes; empty where that is nothing.
+    pub fn memory(&mut self) -> Arc<[u8]> {
+        self.memory.bytes()
+    }
+
     /// Sends readings of one stream through the chain.
     pub fn run(
         &mut self,
@@ -147,15 +260,17 @@ impl Chain {
         if readings.is_empty() {
             return Ok(());
         }
-        let Some(at) = (first..self.links.len()).find(|i| self.links[*i].takes(stream)) else {
+        let Some(at) = (first..self.links.len()).find(|i| self.links[*i].link.takes(stream)) else {
             outlet.emit(stream, readings, lineage);
             return Ok(());
         };
-        let link = &mut self.links[at];
-        let (mut segments, mut derived) = (Vec::new(), Vec::new());
-        link.counters.received.fetch_add(readings.len() as u64, Relaxed);
-        link.call(stream, readings, &mut segments, &mut derived, outlet)?;
-        let digest = link.lineage();
+        let seat = &mut self.links[at];
+        let mut passing = Passing::new(stream, &*self.clock, outlet);
+        let passed = seat.pass(readings, &mut passing);
+        let (segments, derived) = passing.into_parts();
+        self.memory.set(&seat.link.name, seat.link.edition, seat.link.step.state());
+        passed?;
+        let digest = seat.link.lineage();
         for segment in segments {
             if segment.seen {
                 lineage.push(digest);
@@ -175,61 +290,20 @@ impl Chain {
 }
 
 impl Link {
-    /// Calls the transform; halves the batch where it fails.
-    fn call(
-        &mut self,
-        stream: &Stream,
-        mut readings: Vec<Reading>,
-        segments: &mut Vec<Segment>,
-        derived: &mut Vec<Reading>,
-        outlet: &mut dyn Outlet,
-    ) -> Result<(), Halted> {
-        let failure = match self.step.apply(stream, &mut readings) {
-            Ok(applied) => {
-                self.note(&readings, &applied);
-                derived.extend(applied.derived);
-                push(segments, readings, true);
-                return Ok(());
-            }
-            Err(failure) => failure,
-        };
-        self.counters.errors.fetch_add(1, Relaxed);
-        if readings.len() > 1 {
-            let rest = readings.split_off(readings.len() / 2);
-            self.call(stream, readings, segments, derived, outlet)?;
-            return self.call(stream, rest, segments, derived, outlet);
+    /// Takes back what an edition of it remembered in an earlier boot.
+    fn take_over(&mut self, edition: [u8; 32], state: State) {
+        if self.state == OnChange::Drop && edition != self.edition {
+            tracing::info!(transform = %self.name, "It has changed, and begins without what it remembered");
+        } else if let Err(failure) = self.step.set_state(state) {
+            tracing::error!(transform = %self.name, %failure, "It begins without what it remembered");
         }
-        match self.on_failure {
-            OnFailure::Halt => {
-                return Err(Halted { transform: self.name.clone(), stream: stream.clone(), failure });
-            }
-            OnFailure::Pass => {
-                self.counters.emitted.fetch_add(1, Relaxed);
-                push(segments, readings, false);
-            }
-            policy @ (OnFailure::DeadLetter | OnFailure::Drop) => {
-                self.counters.poison.fetch_add(readings.len() as u64, Relaxed);
-                for reading in readings {
-                    outlet.poison(&self.name, reading, &failure, policy == OnFailure::DeadLetter);
-                }
-            }
-        }
-        Ok(())
     }
 
-    fn note(&self, kept: &[Reading], applied: &Applied) {
+    pub(super) fn note(&self, kept: &[Reading], applied: &Applied) {
         let extra = applied.derived.len() as u64 + applied.added;
         self.counters.emitted.fetch_add((kept.len() + applied.derived.len()) as u64, Relaxed);
         self.counters.taken_out.fetch_add(applied.taken_out, Relaxed);
         self.counters.extra.fetch_add(extra, Relaxed);
-    }
-}
-
-/// Appends to the last segment where it was treated alike.
-fn push(segments: &mut Vec<Segment>, readings: Vec<Reading>, seen: bool) {
-    match segments.last_mut() {
-        Some(last) if last.seen == seen => last.readings.extend(readings),
-        _ => segments.push(Segment { readings, seen }),
     }
 }
 

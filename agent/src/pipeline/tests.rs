@@ -1,4 +1,4 @@
-use super::chain::{Link, LinkCounters, OnFailure, Step};
+use super::chain::{Link, OnChange, OnFailure, Step, WhileOut};
 use super::*;
 use crate::clock::FakeClock;
 use crate::outbox::disk::File;
@@ -18,7 +18,7 @@ impl Step for Picky {
     fn wants(&self, stream: &Stream) -> bool {
         *stream == Stream::Gps
     }
-    fn apply(&mut self, _: &Stream, readings: &mut Vec<Reading>) -> Result<Applied, Failure> {
+    fn apply(&mut self, _: &Stream, readings: &mut Vec<Reading>, _: u32) -> Result<Applied, Failure> {
         if readings.iter().any(|r| r.ts % 10 == 0) {
             return Err(Failure::GuestError("ten".into()));
         }
@@ -28,9 +28,22 @@ impl Step for Picky {
     }
 }
 
+fn chain(links: Vec<Link>) -> Chain {
+    Chain::new(links, &[], Arc::new(FakeClock::at(0)))
+}
+
 fn picky(on_failure: OnFailure) -> Chain {
-    let (name, step, counters) = ("picky".into(), Box::new(Picky), Arc::<LinkCounters>::default());
-    Chain { links: vec![Link { name, digest: [7; 32], only: None, on_failure, step, counters }] }
+    chain(vec![Link {
+        name: "picky".into(),
+        digest: [7; 32],
+        edition: [7; 32],
+        state: OnChange::default(),
+        only: None,
+        on_failure,
+        while_out: WhileOut::default(),
+        step: Box::new(Picky),
+        counters: Arc::default(),
+    }])
 }
 
 fn gps(ts: i64) -> Reading {
@@ -82,12 +95,8 @@ impl Rig {
         let vehicle = VehicleId::new("v").unwrap();
         let (outbox, spool) = Outbox::open(disk, settings, vehicle, BootId(1), now).unwrap();
         let (intake, deliveries) = channel(limits);
-        let transforms = chain.links.iter().map(|l| crate::health::TransformFigures {
-            name: l.name.clone(),
-            digest: l.digest,
-            counters: l.counters.clone(),
-        });
-        let figures = Figures { transforms: transforms.collect(), ..Figures::default() };
+        let transforms = crate::health::TransformList::of(chain.links());
+        let figures = Figures { transforms, ..Figures::default() };
         let (control, control_rx) = mpsc::channel();
         let flushed = CancellationToken::new();
         let pipeline = Pipeline {
@@ -147,7 +156,7 @@ async fn what_came_in_is_numbered_taken_out_or_poison_and_poison_is_a_gap_row() 
     let rig = Rig::start(picky(OnFailure::DeadLetter), QueueLimits::default());
     deliver(&rig, 0..1000).await;
     let (readings, figures, dir) = rig.finish();
-    let link = &figures.transforms[0].counters;
+    let link = &figures.transforms.get()[0].counters;
     let [taken, poison] = [&link.taken_out, &link.poison].map(|n| n.load(Relaxed));
     let (received, accepted) =
         (figures.pipeline.received.load(Relaxed), figures.pipeline.accepted.load(Relaxed));
@@ -178,7 +187,7 @@ async fn a_transform_that_may_halt_the_agent_does() {
 
 #[test]
 fn what_a_live_source_could_not_hand_over_is_a_gap_row() {
-    let rig = Rig::start(Chain::default(), QueueLimits { readings: 1, bytes: 1 << 20 });
+    let rig = Rig::start(chain(Vec::new()), QueueLimits { readings: 1, bytes: 1 << 20 });
     let outlet = rig.intake.as_ref().unwrap().outlet("gps", Arc::default());
     for ts in 0..20_000 {
         outlet.offer(gps(ts));
@@ -276,7 +285,7 @@ async fn while_the_disk_is_full_rows_wait_in_order_and_nothing_more_is_taken() {
     let settings = crate::outbox::Settings { unsynced_max: 50, ..crate::outbox::Settings::default() };
     let disk =
         |dir| -> Arc<dyn Disk> { Arc::new(Full { disk: RealDisk::new(dir).unwrap(), full: full.clone() }) };
-    let rig = Rig::on(disk, settings, clock.clone(), Chain::default(), QueueLimits::default());
+    let rig = Rig::on(disk, settings, clock.clone(), chain(Vec::new()), QueueLimits::default());
     full.store(true, Relaxed);
     let outlet = rig.intake.as_ref().unwrap().outlet("s", Arc::default());
     for ts in 0..500 {

@@ -13,7 +13,6 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -245,15 +244,7 @@ fn source(name: &str, settings: source::Settings) -> SourceConfig {
 }
 
 fn transform(name: &str, component: &[u8]) -> TransformConfig {
-    TransformConfig {
-        name: name.to_owned(),
-        path: PathBuf::new(),
-        component: Some(Arc::from(component)),
-        streams: None,
-        on_failure: Default::default(),
-        params: BTreeMap::new(),
-        limits: Default::default(),
-    }
+    TransformConfig::embedded(name, component)
 }
 
 /// Everything that is set about the simulated trip of vehicle `n`.

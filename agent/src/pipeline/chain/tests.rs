@@ -1,6 +1,8 @@
 use super::*;
+use crate::clock::{Clock as _, FakeClock};
 use milepost_wire::reading::{Derived, Gps, Value};
 use milepost_wire::{Clock, ColumnSpec, Kind, StreamName};
+use std::time::Duration;
 
 /// A transform of a closure, for one stream.
 struct Fake<F> {
@@ -12,7 +14,7 @@ impl<F: FnMut(&mut Vec<Reading>) -> Result<Applied, Failure> + Send> Step for Fa
     fn wants(&self, stream: &Stream) -> bool {
         *stream == self.stream
     }
-    fn apply(&mut self, _: &Stream, readings: &mut Vec<Reading>) -> Result<Applied, Failure> {
+    fn apply(&mut self, _: &Stream, readings: &mut Vec<Reading>, _: u32) -> Result<Applied, Failure> {
         (self.apply)(readings)
     }
 }
@@ -24,8 +26,11 @@ where
     Link {
         name: format!("t{n}").into(),
         digest: [n; 32],
+        edition: [n; 32],
+        state: OnChange::default(),
         only: None,
         on_failure,
+        while_out: WhileOut::default(),
         step: Box::new(Fake { stream, apply }),
         counters: Arc::default(),
     }
@@ -63,6 +68,10 @@ fn event(ts: i64) -> Reading {
     Reading { ts, clock: Clock::Gps, body: Body::Derived(row) }
 }
 
+fn chain(links: impl IntoIterator<Item = Link>) -> Chain {
+    Chain::new(links.into_iter().collect(), &[], Arc::new(FakeClock::at(0)))
+}
+
 #[derive(Default)]
 struct Seen {
     emitted: Vec<(String, Vec<i64>, Vec<u8>)>,
@@ -82,7 +91,7 @@ impl Outlet for Seen {
 fn run(chain: &mut Chain, times: impl IntoIterator<Item = i64>) -> Result<Seen, Halted> {
     let mut seen = Seen::default();
     chain.run(&Stream::Gps, times.into_iter().map(gps).collect(), &mut seen)?;
-    for link in &chain.links {
+    for link in chain.links() {
         let c = &link.counters;
         let [received, extra, emitted, taken, poison] =
             [&c.received, &c.extra, &c.emitted, &c.taken_out, &c.poison].map(|n| n.load(Relaxed));
@@ -93,27 +102,27 @@ fn run(chain: &mut Chain, times: impl IntoIterator<Item = i64>) -> Result<Seen, 
 
 #[test]
 fn without_transforms_readings_go_through_untouched() {
-    let seen = run(&mut Chain::default(), [1, 2]).unwrap();
+    let seen = run(&mut chain([]), [1, 2]).unwrap();
     assert_eq!(seen.emitted, [("gps_data".into(), vec![1, 2], vec![])]);
 }
 
 #[test]
 fn each_transform_that_takes_the_stream_is_in_the_lineage_in_order() {
-    let mut chain = Chain::default();
-    chain.links.push(link(1, Stream::Gps, OnFailure::Drop, fails_on(&[])));
-    chain.links.push(link(2, Stream::Weather, OnFailure::Drop, fails_on(&[])));
-    chain.links.push(link(3, Stream::Gps, OnFailure::Drop, fails_on(&[])));
-    assert_eq!(run(&mut chain, [1]).unwrap().emitted[0].2, [1, 3]);
-    chain.links[2].only = Some(vec![Stream::Vehicle]);
-    assert_eq!(run(&mut chain, [1]).unwrap().emitted[0].2, [1]);
+    let links = || {
+        [(1, Stream::Gps), (2, Stream::Weather), (3, Stream::Gps)]
+            .map(|(n, stream)| link(n, stream, OnFailure::Drop, fails_on(&[])))
+    };
+    assert_eq!(run(&mut chain(links()), [1]).unwrap().emitted[0].2, [1, 3]);
+    let mut links = links();
+    links[2].only = Some(vec![Stream::Vehicle]);
+    assert_eq!(run(&mut chain(links), [1]).unwrap().emitted[0].2, [1]);
 }
 
 #[test]
 fn the_poison_reading_alone_is_set_aside() {
     for bad in 0..9 {
         let bad: &'static [i64] = Box::leak(Box::new([bad]));
-        let mut chain = Chain::default();
-        chain.links.push(link(1, Stream::Gps, OnFailure::DeadLetter, fails_on(bad)));
+        let mut chain = chain([link(1, Stream::Gps, OnFailure::DeadLetter, fails_on(bad))]);
         let seen = run(&mut chain, 0..9).unwrap();
         let others: Vec<i64> = (0..9).filter(|t| !bad.contains(t)).collect();
         assert_eq!(seen.emitted, [("gps_data".into(), others, vec![1])]);
@@ -123,9 +132,10 @@ fn the_poison_reading_alone_is_set_aside() {
 
 #[test]
 fn poison_may_pass_in_its_place_and_then_its_lineage_says_so() {
-    let mut chain = Chain::default();
-    chain.links.push(link(1, Stream::Gps, OnFailure::Pass, fails_on(&[2])));
-    chain.links.push(link(2, Stream::Gps, OnFailure::Pass, fails_on(&[])));
+    let mut chain = chain([
+        link(1, Stream::Gps, OnFailure::Pass, fails_on(&[2])),
+        link(2, Stream::Gps, OnFailure::Pass, fails_on(&[])),
+    ]);
     let seen = run(&mut chain, 0..5).unwrap();
     let expected = [(vec![0, 1], vec![1, 2]), (vec![2], vec![2]), (vec![3, 4], vec![1, 2])];
     assert_eq!(seen.emitted, expected.map(|(times, lineage)| ("gps_data".into(), times, lineage)));
@@ -134,8 +144,7 @@ fn poison_may_pass_in_its_place_and_then_its_lineage_says_so() {
 
 #[test]
 fn halting_stops_at_the_poison_reading() {
-    let mut chain = Chain::default();
-    chain.links.push(link(1, Stream::Gps, OnFailure::Halt, fails_on(&[3])));
+    let mut chain = chain([link(1, Stream::Gps, OnFailure::Halt, fails_on(&[3]))]);
     let halted = run(&mut chain, 0..5).err().unwrap();
     assert_eq!(halted.transform.as_ref(), "t1");
 }
@@ -152,11 +161,12 @@ fn derived_rows_go_on_with_the_later_transforms_of_their_stream_only() {
         }
     };
     let events = Stream::Derived(event_name());
-    let mut chain = Chain::default();
-    // Would loop for ever if derived rows started at the front.
-    chain.links.push(link(1, events.clone(), OnFailure::Drop, derives(events.clone())));
-    chain.links.push(link(2, Stream::Gps, OnFailure::Drop, derives(Stream::Gps)));
-    chain.links.push(link(3, events.clone(), OnFailure::Drop, fails_on(&[101])));
+    let mut chain = chain([
+        // Would loop for ever if derived rows started at the front.
+        link(1, events.clone(), OnFailure::Drop, derives(events.clone())),
+        link(2, Stream::Gps, OnFailure::Drop, derives(Stream::Gps)),
+        link(3, events.clone(), OnFailure::Drop, fails_on(&[101])),
+    ]);
     let seen = run(&mut chain, [1, 2]).unwrap();
     let expected = [("gps_data".into(), vec![1, 2], vec![2]), ("event".into(), vec![102], vec![2, 3])];
     assert_eq!(seen.emitted, expected);
@@ -165,14 +175,13 @@ fn derived_rows_go_on_with_the_later_transforms_of_their_stream_only() {
 
 #[test]
 fn what_is_taken_out_is_counted() {
-    let mut chain = Chain::default();
-    chain.links.push(link(1, Stream::Gps, OnFailure::Drop, |readings: &mut Vec<Reading>| {
+    let mut chain = chain([link(1, Stream::Gps, OnFailure::Drop, |readings: &mut Vec<Reading>| {
         let before = readings.len();
         readings.retain(|r| r.ts % 2 == 0);
         Ok(Applied { taken_out: (before - readings.len()) as u64, ..Applied::default() })
-    }));
+    })]);
     assert_eq!(run(&mut chain, 0..5).unwrap().emitted[0].1, [0, 2, 4]);
-    assert_eq!(chain.links[0].counters.taken_out.load(Relaxed), 2);
+    assert_eq!(chain.links[0].link.counters.taken_out.load(Relaxed), 2);
 }
 
 #[test]
@@ -181,4 +190,101 @@ fn streams_are_split_with_their_order_kept() {
     let split: Vec<(String, Vec<i64>)> =
         by_stream(mixed).map(|(s, r)| (s.to_string(), r.iter().map(|r| r.ts).collect())).collect();
     assert_eq!(split, [("gps_data".into(), vec![2, 4]), ("event".into(), vec![1, 3])]);
+}
+
+/// Loops on the readings at these times: each call that holds one takes its CPU limit.
+struct Loops {
+    bad: fn(i64) -> bool,
+    clock: Arc<FakeClock>,
+    calls: Arc<AtomicU64>,
+}
+
+impl Step for Loops {
+    fn wants(&self, stream: &Stream) -> bool {
+        *stream == Stream::Gps
+    }
+    fn apply(&mut self, _: &Stream, readings: &mut Vec<Reading>, part: u32) -> Result<Applied, Failure> {
+        self.calls.fetch_add(1, Relaxed);
+        let limit = Duration::from_millis(250) / part;
+        match readings.iter().any(|r| (self.bad)(r.ts)) {
+            true => {
+                self.clock.advance(limit);
+                Err(Failure::CpuLimit { limit })
+            }
+            false => Ok(Applied::default()),
+        }
+    }
+}
+
+/// A chain of one that loops, its clock, and how often it was called.
+fn looping(on_failure: OnFailure, bad: fn(i64) -> bool) -> (Link, Arc<FakeClock>, Arc<AtomicU64>) {
+    let (clock, calls) = (Arc::new(FakeClock::at(0)), Arc::<AtomicU64>::default());
+    let mut link = link(1, Stream::Gps, on_failure, fails_on(&[]));
+    link.step = Box::new(Loops { bad, clock: clock.clone(), calls: calls.clone() });
+    (link, clock, calls)
+}
+
+#[test]
+fn a_reading_that_loops_is_found_in_less_than_a_second() {
+    for bad in [|t: i64| t == 0, |t| t == 700, |t| t == 1023] {
+        let (link, clock, _) = looping(OnFailure::Drop, bad);
+        let mut chain = Chain::new(vec![link], &[], clock.clone());
+        let seen = run(&mut chain, 0..1024).unwrap();
+        assert_eq!((seen.poison.len(), seen.emitted[0].1.len()), (1, 1023));
+        assert_eq!(seen.emitted[0].2, [1]);
+        assert!(clock.mono() < Duration::from_secs(1), "{:?}", clock.mono());
+    }
+}
+
+#[test]
+fn while_a_transform_is_out_readings_go_on_without_it_and_it_is_tried_again() {
+    // It loops on everything, until it is mended.
+    let (link, clock, calls) = looping(OnFailure::Drop, |t| t < 10_000);
+    let mut chain = Chain::new(vec![link], &[], clock.clone());
+    let mut seen = 0;
+    let (mut poison, mut past) = (0, 0);
+    while seen < 10_000 {
+        let got = run(&mut chain, seen..seen + 10).unwrap();
+        poison += got.poison.len();
+        for (_, times, lineage) in got.emitted {
+            assert!(lineage.is_empty());
+            past += times.len();
+        }
+        seen += 10;
+        clock.advance(Duration::from_millis(100));
+    }
+    assert_eq!(poison + past, 10_000);
+    assert!(past > 9_900 && calls.load(Relaxed) < 50, "{past} of 10,000 went past it");
+    assert!(chain.links().next().unwrap().counters.outages.load(Relaxed) > 1, "it was tried again");
+    clock.advance(Duration::from_secs(600));
+    assert_eq!(
+        run(&mut chain, 10_000..10_010).unwrap().emitted,
+        [("gps_data".into(), (10_000..10_010).collect(), vec![1])]
+    );
+}
+
+#[test]
+fn while_a_transform_is_out_nothing_may_pass_where_that_is_asked_for() {
+    let (mut link, clock, _) = looping(OnFailure::DeadLetter, |_| true);
+    link.while_out = WhileOut::SetAside;
+    let mut chain = Chain::new(vec![link], &[], clock);
+    let seen = run(&mut chain, 0..1000).unwrap();
+    assert_eq!((seen.poison.len(), seen.emitted.len()), (1000, 0));
+}
+
+#[test]
+fn a_transform_that_loops_now_and_then_costs_the_others_little() {
+    // One reading in a minute, for a simulated hour, in batches of five.
+    let (link, clock, _) = looping(OnFailure::Drop, |t| t % 600 == 7);
+    let mut chain = Chain::new(vec![link], &[], clock.clone());
+    let (mut at, mut busy) = (0, Duration::ZERO);
+    while clock.mono() < Duration::from_secs(3600) {
+        let from = clock.mono();
+        run(&mut chain, at..at + 5).unwrap();
+        busy += clock.mono() - from;
+        at += 5;
+        clock.advance(Duration::from_millis(500));
+    }
+    assert!(busy < Duration::from_secs(180), "{busy:?} of an hour");
+    assert_eq!(chain.links().next().unwrap().counters.outages.load(Relaxed), 0);
 }
