@@ -58,7 +58,7 @@ fn every_engine_s_statements_parse_and_duckdb_s_answer() {
         let said: Value = serde_json::from_str(&said).expect("JSON");
         assert!(said["statements"].as_u64() > Some(6), "{engine}: {said}");
         // What is opaque to the parser is checked word by word where it is written.
-        let allowed = ["CREATE EXTERNAL SCHEMA", "MSCK REPAIR TABLE", "CALL"];
+        let allowed = ["CREATE EXTERNAL SCHEMA", "GRANT SELECT ON", "MSCK REPAIR TABLE", "CALL"];
         for opaque in said["opaque"].as_array().expect("a list") {
             let opaque = opaque.as_str().unwrap_or_default();
             assert!(allowed.iter().any(|a| opaque.starts_with(a)), "{engine}: {opaque}");
@@ -78,7 +78,7 @@ fn every_engine_s_statements_parse_and_duckdb_s_answer() {
     assert_eq!(trips.as_array().map(Vec::len), Some(2));
     for trip in trips.as_array().into_iter().flatten() {
         let (metres, by_speed) = (number(&trip["metres"]), number(&trip["by_speed"]));
-        assert!((metres / by_speed - 1.0).abs() < 0.2, "{trip}");
+        assert!((metres / by_speed - 1.0).abs() < 0.25, "{trip}");
     }
     let fixes = query(&lake, "SELECT sum(fixes) AS n, count(*) AS minutes FROM position_by_minute");
     assert_eq!(number(&fixes[0]["n"]), rows("gps_data"));

@@ -32,9 +32,11 @@ WHERE newest = 1"#,
   (max("ts_us") - min("ts_us")) / 1e6 AS seconds, count(*) AS fixes, coalesce(sum(step_m), 0e0) AS metres,
   max("speed") AS top_speed, avg("speed") AS mean_speed, min("dt") AS dt
 FROM (
-  SELECT "vehicle_id", "boot_id", "ts", "ts_us", "speed", "dt", 12742000e0 * asin(sqrt(least(1e0,
-    power(sin(radians("lat" - lat_before) / 2), 2)
-    + cos(radians(lat_before)) * cos(radians("lat")) * power(sin(radians("lon" - lon_before) / 2), 2)))) AS step_m
+  SELECT "vehicle_id", "boot_id", "ts", "ts_us", "speed", "dt",
+    CASE WHEN lat_before IS NOT NULL THEN 12742000e0 * asin(sqrt(least(1e0,
+      power(sin(radians("lat" - lat_before) / 2), 2)
+      + cos(radians(lat_before)) * cos(radians("lat")) * power(sin(radians("lon" - lon_before) / 2), 2)
+    ))) END AS step_m
   FROM (
     SELECT fixes.*, lag("lat") OVER (PARTITION BY "vehicle_id", "boot_id" ORDER BY "seq") AS lat_before,
       lag("lon") OVER (PARTITION BY "vehicle_id", "boot_id" ORDER BY "seq") AS lon_before
