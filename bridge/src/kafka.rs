@@ -13,6 +13,9 @@ use tokio::sync::mpsc::UnboundedSender;
 // The delivery opaque is a pointer's width, and carries a `Seq`.
 const _: () = assert!(usize::BITS >= 64, "the bridge needs a 64-bit machine");
 
+/// Requests to a broker without an answer.
+const IN_FLIGHT: &str = "max.in.flight.requests.per.connection";
+
 /// What Kafka said of one record.
 #[derive(Debug)]
 pub(crate) struct Report {
@@ -89,8 +92,10 @@ impl Producer {
         for (name, value) in &settings.kafka.0 {
             config.set(name, value);
         }
-        // The promise rests on these two, so they are no settings.
-        config.set("enable.idempotence", "true").set("acks", "all");
+        // The promise rests on these three, so they are no settings. With more than one request in flight
+        // librdkafka takes one that failed for stored where a later one succeeded; a broker that knows
+        // nothing of the producer yet takes the later one as the first.
+        config.set("enable.idempotence", "true").set("acks", "all").set(IN_FLIGHT, "1");
         let context = Context { producer: number, reports: reports.clone() };
         let together = Some(ThreadedProducer::from_config_and_context(&config, context)?);
         let dead_letter_topic = settings.dead_letter_topic.clone();

@@ -3,9 +3,11 @@
 mod support;
 
 use milepost_wire::topic;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use rumqttc::v5::mqttbytes::QoS;
 use rumqttc::v5::{AsyncClient, Event, Incoming, MqttOptions};
 use std::collections::HashSet;
+use std::time::Duration;
 use support::*;
 
 fn truck(n: u64) -> (String, Vec<u8>) {
@@ -71,6 +73,27 @@ async fn without_kafka_nothing_is_acknowledged_and_all_is_delivered_when_it_retu
     assert_eq!(bridge.counters().acked, 1);
     cluster.broker_up(-1).unwrap();
     until("acknowledgements", || bridge.counters().acked == 300).await;
+    read(&cluster.bootstrap_servers(), "gps_data", |r| has_all(r, &frames));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_first_request_that_fails_is_not_taken_for_delivered_because_a_later_one_is() {
+    let Some(broker) = Mosquitto::start("") else { return };
+    let cluster = kafka();
+    let bridge = start(settings(&broker, &cluster.bootstrap_servers())).await;
+    publish(broker.port, vec![truck(0)]).await;
+    until("the first frame, and with it the topic's metadata", || bridge.counters().acked == 1).await;
+    // The mock takes every sequence number, as a broker does that knows nothing of a producer yet.
+    cluster.broker_round_trip_time(-1, Duration::from_millis(500)).unwrap();
+    let timed_out = RDKafkaRespErr::RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT;
+    cluster.request_errors(RDKafkaApiKey::Produce, &[timed_out]);
+    // The second follows before Kafka has answered the first.
+    let frames: Vec<_> = (1..3).map(truck).collect();
+    publish(broker.port, frames[..1].to_vec()).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    publish(broker.port, frames[1..].to_vec()).await;
+    until("acknowledgements", || bridge.counters().acked == 3).await;
+    cluster.broker_round_trip_time(-1, Duration::ZERO).unwrap();
     read(&cluster.bootstrap_servers(), "gps_data", |r| has_all(r, &frames));
 }
 
