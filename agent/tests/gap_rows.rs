@@ -80,7 +80,7 @@ async fn what_a_full_spool_drops_is_declared_by_range() {
     }
     assert!(accounted.keys().copied().eq(0..60_000));
     assert!(accounted.values().all(|n| *n == 1), "a row or a gap row, and never both");
-    assert!(delivered.lost() > 10_000, "{}", delivered.lost());
+    assert!(delivered.lost() > 5_000, "{}", delivered.lost());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -71,7 +71,7 @@ impl Taken {
         let dates: BTreeSet<String> = dates.difference(&self.dates).cloned().collect();
         let many = self.rows.1 > self.rows.0 / 10;
         let tell = !dates.is_empty() || table.columns.len() > self.columns || many;
-        tell.then(|| News { table, location, dates, rows: self.rows.1 })
+        tell.then_some(News { table, location, dates, rows: self.rows.1 })
     }
 
     fn took(&mut self, news: News) {

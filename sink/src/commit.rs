@@ -225,7 +225,7 @@ impl Committer {
     }
 
     /// Keeps in mind what a manifest brought. Only who wrote it counts its rows.
-    fn to_register(&mut self, manifest: &Manifest) {
+    fn remember_news(&mut self, manifest: &Manifest) {
         let ours = manifest.by == self.context.by;
         self.unregistered.clear();
         for file in &manifest.files {
@@ -236,9 +236,11 @@ impl Committer {
 
     /// The columns of a derived table. Tries until it succeeds.
     async fn columns_of(&self, table: &str) -> Columns {
-        let built_in = table.parse().is_ok_and(|s: Stream| s.columns().is_some());
+        if table.parse().is_ok_and(|s: Stream| s.columns().is_some()) {
+            return Columns::none();
+        }
         let mut pause = self.context.pauses.0;
-        while !built_in {
+        loop {
             match self.context.columns.known(table).await {
                 Ok(columns) => return columns,
                 Err(e) => self.context.board.failed(&format!("{}: {e}", self.name())),
@@ -246,7 +248,6 @@ impl Committer {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(self.context.pauses.1);
         }
-        Columns::none()
     }
 
     /// Steps the machine until it waits for records, or, with a claim of its own at hand, until it finds
@@ -356,7 +357,7 @@ impl Committer {
         };
         let manifest: Manifest = ledger::parse(&key, &bytes)?;
         let mine = manifest.by == self.context.by;
-        self.to_register(&manifest);
+        self.remember_news(&manifest);
         match self.memory_at {
             Some(Some((_, first))) if first == range.first => {}
             Some(Some((_, first))) if Some(first) == previous => self.take_in(&manifest, mine),
@@ -536,7 +537,7 @@ impl Committer {
             self.memory = Arc::new(after);
             self.memory_at = Some(Some((manifest.number, manifest.first)));
             self.context.board.committed(&manifest);
-            self.to_register(&manifest);
+            self.remember_news(&manifest);
         }
         self.release();
         Ok(put)

@@ -40,9 +40,12 @@ fn an_answer_lost_for_every_request_costs_no_row_and_repeats_none() {
 #[test]
 fn a_store_that_is_busy_fails_or_is_in_conflict_every_other_time_is_asked_again() {
     for answer in [Answer::SLOW_DOWN, Answer::INTERNAL, Answer::CONFLICT] {
-        let refuse = move |r: &milepost_fake_aws::Request| match r.number % 2 {
-            0 => Fault::Refuse(answer),
-            _ => Fault::None,
+        // By no pattern, so that no two requests that wait for each other fall into step; and only a write
+        // can be in conflict.
+        let refuse = move |r: &milepost_fake_aws::Request| {
+            let may = answer != Answer::CONFLICT || r.op.writes();
+            let now = (r.number as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 63 == 0;
+            if may && now { Fault::Refuse(answer) } else { Fault::None }
         };
         survives(&format!("{answer:?}"), refuse);
     }

@@ -12,7 +12,8 @@ use hyper_util::rt::TokioIo;
 use milepost_sink::glue::GlueSettings;
 use milepost_sink::store::S3Settings;
 use serde_json::{Value, json};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::collections::btree_map::{BTreeMap, Entry};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard};
 use tokio::net::TcpListener;
@@ -280,11 +281,13 @@ impl State {
         for partition in inputs {
             let values = partition["Values"].clone();
             let key = values[0].as_str().unwrap_or_default().to_owned();
-            if table.partitions.contains_key(&key) {
-                let detail = json!({"ErrorCode": "AlreadyExistsException", "ErrorMessage": "it is there"});
-                errors.push(json!({"PartitionValues": values, "ErrorDetail": detail}));
-            } else {
-                table.partitions.insert(key, partition);
+            match table.partitions.entry(key) {
+                Entry::Occupied(_) => {
+                    let detail =
+                        json!({"ErrorCode": "AlreadyExistsException", "ErrorMessage": "it is there"});
+                    errors.push(json!({"PartitionValues": values, "ErrorDetail": detail}));
+                }
+                Entry::Vacant(place) => drop(place.insert(partition)),
             }
         }
         Ok(json!({"Errors": errors}))

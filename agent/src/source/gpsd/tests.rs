@@ -250,9 +250,10 @@ async fn real_gpsd_gives_what_gpsd_read() {
     };
     drop(gpsfake);
     // When it is slow to start, gpsd's only report of the first epoch may come before it knows date and
-    // speed; the reading then has the host's time and says so in its clock, and its position is compared.
-    if let ([first, ..], [reading, ..]) = (said.as_mut_slice(), readings.as_slice())
-        && reading.clock != Trust::Gps
+    // speed; the reading is then dated back by the clock, which stands still here, from the next one, and
+    // its position is compared.
+    if let ([first, ..], [reading, next, ..]) = (said.as_mut_slice(), readings.as_slice())
+        && reading.ts == next.ts
     {
         println!("gpsd had no date for the first epoch");
         (first.time_of_day, first.speed) = (None, None);
