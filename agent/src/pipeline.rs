@@ -157,6 +157,8 @@ impl Pipeline {
                 Event::Control(Control::Declare(declare)) => self.declare(declare),
                 Event::Control(Control::Reload(reload)) => self.reload(reload),
                 Event::SourcesEnded => {
+                    // What is declared now is still sent before the goodbye.
+                    self.rows.declare_poison(self.now(), true);
                     self.report(self.now());
                     self.rows.outbox.flush(self.now());
                     self.flushed.cancel();
