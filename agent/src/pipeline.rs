@@ -146,7 +146,7 @@ impl Pipeline {
         let mut ended = false;
         loop {
             let now = self.now();
-            if now.mono >= next_report && !ended {
+            if now.mono >= next_report {
                 self.report(now);
                 next_report = now.mono + self.settings.health_every;
             }
@@ -163,6 +163,7 @@ impl Pipeline {
                     self.rows.outbox.flush(self.now());
                     self.flushed.cancel();
                     ended = true;
+                    next_report = Duration::MAX;
                 }
                 Event::Control(Control::Close) => {
                     self.close();

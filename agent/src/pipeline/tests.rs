@@ -85,7 +85,7 @@ impl Rig {
     fn on(
         disk: impl FnOnce(PathBuf) -> Arc<dyn Disk>,
         settings: crate::outbox::Settings,
-        clock: Arc<FakeClock>,
+        clock: Arc<dyn Clock>,
         chain: Chain,
         limits: QueueLimits,
     ) -> Self {
@@ -304,4 +304,40 @@ async fn while_the_disk_is_full_rows_wait_in_order_and_nothing_more_is_taken() {
     let kept: Vec<i64> = readings.iter().filter(|r| matches!(r.body, Body::Gps(_))).map(|r| r.ts).collect();
     assert_eq!(kept, (0..1000).collect::<Vec<i64>>());
     assert!(gaps(&readings).is_empty(), "{:?}", gaps(&readings));
+}
+
+/// Counts how often it is looked at.
+struct Watched {
+    clock: FakeClock,
+    looks: AtomicU64,
+}
+
+impl Clock for Watched {
+    fn wall_us(&self) -> i64 {
+        self.clock.wall_us()
+    }
+    fn mono(&self) -> Duration {
+        self.looks.fetch_add(1, Relaxed);
+        self.clock.mono()
+    }
+    fn trust(&self) -> milepost_wire::Clock {
+        self.clock.trust()
+    }
+}
+
+#[test]
+fn a_pipeline_without_sources_rests_until_it_is_closed() {
+    let clock = Arc::new(Watched { clock: FakeClock::at(1_700_000_000_000_000), looks: AtomicU64::new(0) });
+    let disk = |dir| -> Arc<dyn Disk> { Arc::new(RealDisk::new(dir).unwrap()) };
+    let settings = crate::outbox::Settings::default();
+    let mut rig = Rig::on(disk, settings, clock.clone(), chain(Vec::new()), QueueLimits::default());
+    rig.intake = None;
+    while !rig.flushed.is_cancelled() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    clock.clock.advance(Duration::from_secs(24 * 3600));
+    std::thread::sleep(Duration::from_millis(300));
+    let looks = clock.looks.load(Relaxed);
+    assert!(looks < 100, "it looked at the clock {looks} times in a moment in which nothing was due");
+    rig.finish();
 }
