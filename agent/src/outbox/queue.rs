@@ -89,7 +89,14 @@ pub(super) struct Segment {
 struct Flight {
     at: (u64, u64),
     end: Place,
+    /// Acknowledged; such an entry may stand for several records that touch.
     done: bool,
+}
+
+impl Flight {
+    fn covers(&self, at: (u64, u64)) -> bool {
+        self.at == at || self.done && self.at < at && at < (self.end.segment, self.end.offset)
+    }
 }
 
 /// One lane.
@@ -163,26 +170,49 @@ impl Queue {
         if !done {
             self.handed = self.handed.max(end);
         }
-        let done = match self.flight.binary_search_by_key(&key, |f| f.at) {
-            Ok(i) => {
-                self.flight[i].done |= done;
-                self.flight[i].done
-            }
+        let i = match self.find(key) {
+            Ok(i) => i,
             Err(i) => {
                 self.flight.insert(i, Flight { at: key, end, done });
-                done
+                i
             }
         };
-        self.advance();
+        self.flight[i].done |= done;
+        let done = self.flight[i].done;
+        self.settle(i);
         done
     }
 
     /// A record was acknowledged; one that is not in flight is none of ours any more.
     pub(super) fn ack(&mut self, at: (u64, u64)) {
-        if let Ok(i) = self.flight.binary_search_by_key(&at, |f| f.at) {
+        if let Ok(i) = self.find(at) {
             self.acked += u64::from(!std::mem::replace(&mut self.flight[i].done, true));
-            self.advance();
+            self.settle(i);
         }
+    }
+
+    /// The entry that a record belongs to, or where its own would be.
+    fn find(&self, at: (u64, u64)) -> Result<usize, usize> {
+        let after = self.flight.partition_point(|f| f.at <= at);
+        match after.checked_sub(1) {
+            Some(i) if self.flight[i].covers(at) => Ok(i),
+            _ => Err(after),
+        }
+    }
+
+    /// An entry may be done now. It is joined with those beside it: while the oldest record has no
+    /// answer, the list would otherwise grow by each record behind it that has one.
+    fn settle(&mut self, i: usize) {
+        for second in [i + 1, i] {
+            let Some(first) = second.checked_sub(1) else { continue };
+            let (Some(a), Some(b)) = (self.flight.get(first), self.flight.get(second)) else { continue };
+            if a.done && b.done && (a.end.segment, a.end.offset) == b.at {
+                let end = b.end;
+                self.flight[first].end = end;
+                self.flight.remove(second);
+            }
+        }
+        self.advance();
     }
 
     fn advance(&mut self) {
@@ -204,5 +234,33 @@ impl Queue {
         self.handed = self.handed.max(next);
         self.flight.retain(|f| f.at >= (next.segment, next.offset));
         self.advance();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_acknowledged_behind_a_frame_without_an_answer_takes_no_memory_by_the_record() {
+        let place = |index: u64| Place { segment: 1 + index / 500, offset: 16 + index % 500 * 8, index };
+        let after = |index: u64| Place { offset: place(index).offset + 8, index: index + 1, ..place(index) };
+        let at = |index: u64| (place(index).segment, place(index).offset);
+        let mut queue = Queue::default();
+        (0..1000).for_each(|n| assert!(!queue.pass(place(n), after(n), false)));
+        for n in (1..1000).step_by(2).chain((2..1000).step_by(2)) {
+            queue.ack(at(n));
+            queue.ack(at(n));
+        }
+        assert_eq!(
+            (queue.flight.len(), queue.acked),
+            (3, 999),
+            "the first, and what is done of two segments"
+        );
+        assert_eq!(queue.cursor.index, 0);
+        assert!(!queue.pass(place(0), after(0), false));
+        assert!((1..1000).all(|n| queue.pass(place(n), after(n), false)), "and none of them is sent again");
+        queue.ack(at(0));
+        assert_eq!((queue.flight.len(), queue.cursor.index), (0, 1000));
     }
 }
