@@ -157,8 +157,8 @@ fn built_in_body(stream: Stream, mut object: Map<String, Json>) -> Result<Body, 
         let default = (stream == Stream::Gps && spec.name == "fix").then_some(1);
         let json = json.or(default.map(Json::from));
         // Wire names say what a frame says, whatever that is; everyday ones come from people's programs.
-        let possible = |c: &Column| scale == 1.0 || is_on_the_globe(spec, c);
-        let column = column(spec, json.unwrap_or(Json::Null), scale).filter(possible);
+        let column = column(spec, json.unwrap_or(Json::Null), scale);
+        let column = column.and_then(|c| if scale == 1.0 { Some(c) } else { on_the_globe(spec, c) });
         columns.push(column.ok_or_else(|| bad(key))?);
     }
     if let Some((key, _)) = object.into_iter().next() {
@@ -200,14 +200,21 @@ fn column(spec: &ColumnSpec, json: Json, scale: f64) -> Option<Column> {
     Some(Column { spec: spec.clone(), values, validity })
 }
 
-/// Positions only: what else is in range, the stream's own kinds say.
-fn is_on_the_globe(spec: &ColumnSpec, column: &Column) -> bool {
-    let most = match &*spec.name {
-        "lat_e7" => 900_000_000,
-        "lon_e7" => 1_800_000_000,
-        _ => return true,
-    };
-    matches!(&column.values, Values::Int(v) if v.iter().all(|v| v.abs() <= most))
+/// A position or a heading as there can be one; what else is in range, the stream's own kinds say.
+fn on_the_globe(spec: &ColumnSpec, mut column: Column) -> Option<Column> {
+    if let Values::Int(values) = &mut column.values {
+        for value in values {
+            match &*spec.name {
+                "lat_e7" if value.abs() > 900_000_000 => return None,
+                "lon_e7" if value.abs() > 1_800_000_000 => return None,
+                "heading_cdeg" if !(0..=36_000).contains(value) => return None,
+                // North has two names; the wire has one.
+                "heading_cdeg" => *value %= 36_000,
+                _ => {}
+            }
+        }
+    }
+    Some(column)
 }
 
 fn one(bytes: &[u8]) -> VarBytes {

@@ -44,6 +44,14 @@ fn what_a_line_leaves_out_comes_from_the_defaults() {
 }
 
 #[test]
+fn north_is_0() {
+    for degrees in ["0", "360", "359.999"] {
+        let line = format!(r#"{{"stream":"gps_data","ts":1,"lat":1,"lon":2,"heading":{degrees}}}"#);
+        assert_eq!(gps(&line).heading_cdeg, Some(0), "{degrees}");
+    }
+}
+
+#[test]
 fn refusals_name_the_key() {
     let value = |key: &str| ParseError::Value { key: key.into() };
     for (line, error) in [
@@ -52,6 +60,8 @@ fn refusals_name_the_key() {
         (r#"{"stream":"gps_data","ts":1,"lat":1,"lon":2,"fix":300}"#, value("fix")),
         (r#"{"stream":"gps_data","ts":1,"lat_e7":1.5,"lon":2}"#, value("lat_e7")),
         (r#"{"stream":"gps_data","ts":1,"lat":1e300,"lon":2}"#, value("lat")),
+        (r#"{"stream":"gps_data","ts":1,"lat":1,"lon":2,"heading":400}"#, value("heading")),
+        (r#"{"stream":"gps_data","ts":1,"lat":1,"lon":2,"heading":-1}"#, value("heading")),
         (r#"{"stream":"gps_data","ts":1.5,"lat":1,"lon":2}"#, value("ts")),
         (r#"{"stream":"gps_data","ts":1,"clock":"sun","lat":1,"lon":2}"#, value("clock")),
         (r#"{"stream":"camera_data","ts":1,"camera_id":"a","image":"%%"}"#, value("image")),
