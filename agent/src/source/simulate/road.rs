@@ -139,15 +139,10 @@ pub(super) struct Road {
 }
 
 impl Road {
-    /// The road out (London to Birmingham) or back; made once per process.
-    pub(super) fn get(back: bool) -> &'static Road {
-        static OUT: OnceLock<Road> = OnceLock::new();
-        static BACK: OnceLock<Road> = OnceLock::new();
-        if back {
-            BACK.get_or_init(|| Road::along(WAYPOINTS.iter().rev().copied().collect()))
-        } else {
-            OUT.get_or_init(|| Road::along(WAYPOINTS.to_vec()))
-        }
+    /// The road from London to Birmingham; made once per process.
+    pub(super) fn get() -> &'static Road {
+        static ROAD: OnceLock<Road> = OnceLock::new();
+        ROAD.get_or_init(|| Road::along(WAYPOINTS))
     }
 
     /// The named places and their distance from the start, m.
@@ -171,8 +166,8 @@ impl Road {
         }
     }
 
-    fn along(waypoints: Vec<Waypoint>) -> Road {
-        let (line, marks) = smooth(&waypoints);
+    fn along(waypoints: &[Waypoint]) -> Road {
+        let (line, marks) = smooth(waypoints);
         let mut points = resample(&meander(resample(&line)));
         let mut spots: Vec<Spot> = (0..points.len())
             .map(|i| {
@@ -325,22 +320,20 @@ mod tests {
 
     #[test]
     fn the_road_is_as_long_as_the_real_one_and_has_no_kinks() {
-        for back in [false, true] {
-            let road = Road::get(back);
-            let length = road.places().last().unwrap().1;
-            assert!((170_000.0..205_000.0).contains(&length), "{length} m");
-            for (a, b) in road.spots.iter().zip(&road.spots[1..]) {
-                let d = distance((a.lat, a.lon, 0.0, 0.0), (b.lat, b.lon, 0.0, 0.0));
-                assert!((d - STEP).abs() < 0.2, "{d} m at {a:?}");
-                assert!((a.heading - b.heading).abs() < 12.0, "{a:?} {b:?}");
-                assert!((3.9..32.0).contains(&a.limit), "{a:?}");
-            }
+        let road = Road::get();
+        let length = road.places().last().unwrap().1;
+        assert!((170_000.0..205_000.0).contains(&length), "{length} m");
+        for (a, b) in road.spots.iter().zip(&road.spots[1..]) {
+            let d = distance((a.lat, a.lon, 0.0, 0.0), (b.lat, b.lon, 0.0, 0.0));
+            assert!((d - STEP).abs() < 0.2, "{d} m at {a:?}");
+            assert!((a.heading - b.heading).abs() < 12.0, "{a:?} {b:?}");
+            assert!((3.9..32.0).contains(&a.limit), "{a:?}");
         }
     }
 
     #[test]
     fn the_places_are_where_the_waypoints_say() {
-        let road = Road::get(false);
+        let road = Road::get();
         for (name, far) in road.places() {
             let w = WAYPOINTS.iter().find(|w| w.4 == *name).unwrap();
             let spot = road.at(*far);
