@@ -30,6 +30,22 @@ pub(crate) fn kill_group(leader: u32) {
     }
 }
 
+/// Lets this process have `wanted` files and sockets open at once, as far as the system's hard limit goes;
+/// returns how many it may have now. A shell usually starts its programs with 1,024.
+pub fn allow_open_files(wanted: u64) -> u64 {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a live, writable `rlimit`.
+    if unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) } != 0 || limit.rlim_cur >= wanted {
+        return limit.rlim_cur.max(wanted);
+    }
+    let more = libc::rlimit { rlim_cur: wanted.min(limit.rlim_max), ..limit };
+    // SAFETY: the pointer is to a live `rlimit`, which is read.
+    match unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &more) } {
+        0 => more.rlim_cur,
+        _ => limit.rlim_cur,
+    }
+}
+
 /// Gives memory that the program has freed back to the system: after work that is done once and took
 /// much more than what comes later, such as compiling transforms.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]

@@ -10,7 +10,7 @@
 //! the broker; [`health`] reports on all of them, [`config`] says what to build and [`run`] builds it.
 #![deny(unsafe_code)]
 
-mod kernel;
+pub mod kernel;
 
 pub mod clock;
 pub mod units;

@@ -101,6 +101,21 @@ pub(crate) fn at_most<const MOST: usize>(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n <= MOST).ok_or_else(|| format!("take a number from 0 to {MOST}"))
 }
 
+/// Lets this process open the files and sockets that its vehicles need; says what to do where the system
+/// does not.
+pub(crate) fn may_open_files(vehicles: usize, needed: usize) -> Result<(), Failure> {
+    let needed = needed as u64;
+    let allowed = milepost_agent::kernel::allow_open_files(needed);
+    if allowed >= needed {
+        return Ok(());
+    }
+    let why = format!(
+        "{vehicles} vehicles in one process need up to {needed} open files, and this system allows {allowed}: \
+         take fewer --vehicles, or raise the hard limit (`ulimit -Hn`)"
+    );
+    Err(why.into())
+}
+
 /// For options that take a number above 0.
 pub(crate) fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {

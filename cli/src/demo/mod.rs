@@ -45,6 +45,8 @@ const HUSH: Duration = Duration::from_millis(500);
 /// A second signal counts from so long after the first on: `timeout` and some shells send each signal
 /// twice, to the process and to its group.
 const SECOND: Duration = Duration::from_secs(1);
+/// Files and sockets that the demo has open at most: without vehicles, and more for each.
+const OPEN_FILES: (usize, usize) = (300, 16);
 /// Kafka partitions of a topic: enough that few vehicles share one.
 const PARTITIONS: usize = 32;
 
@@ -98,6 +100,8 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     log.log_internal_errors(false).init();
     options.replay.iter().try_for_each(|path| can_be_replayed(path))?;
+    let vehicles = options.vehicles + options.replay.len();
+    crate::may_open_files(vehicles, OPEN_FILES.0 + OPEN_FILES.1 * vehicles)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let summary = runtime.block_on(demo(options))?;
     // rumqttd cannot be stopped: its threads end with the process.

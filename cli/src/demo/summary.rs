@@ -136,7 +136,10 @@ impl Summary {
             writeln!(o, "  {vehicle}: not one reading came of its source: is its log NMEA or NDJSON?")?;
         }
         for (vehicle, n) in &self.refused {
-            writeln!(o, "  {vehicle}: {n} times its source met something that is no reading, and went on")?;
+            writeln!(
+                o,
+                "  {vehicle}: {n} times its source met something that is no reading, and went on (RUST_LOG=warn says what)"
+            )?;
         }
         if self.undelivered > 0 {
             writeln!(

@@ -26,6 +26,8 @@ use van::Van;
 const WINDOW: u16 = 16;
 /// Frames of a vehicle that wait in memory; beyond that it makes no more.
 const WAITING: usize = 64;
+/// Files and sockets that are open beside each vehicle's connection.
+const OPEN_FILES: usize = 100;
 /// Between two attempts to connect.
 const AGAIN: Duration = Duration::from_secs(1);
 /// How long a vehicle that was asked to stop may wait for the broker's answers.
@@ -72,6 +74,7 @@ struct Counters {
 
 /// Runs the command.
 pub fn run(options: &Options) -> Result<Outcome, Failure> {
+    crate::may_open_files(options.vehicles, OPEN_FILES + options.vehicles)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(simulate(options))
 }
