@@ -144,6 +144,65 @@ fn what_differs_is_shown_and_can_be_blessed() {
 }
 
 #[test]
+fn a_failure_names_the_case_the_reading_the_limit_and_the_line() {
+    let (_folder, dir) = project("failing", "rust");
+    fs::remove_dir_all(dir.join("cases/standing")).unwrap();
+    add_case(&dir, "", None);
+    let of = |body: &str, wanted: &[&str]| {
+        write(dir.join("src/lib.rs"), &source(body));
+        let shown = told(&milepost(&dir, &["test"]), 1);
+        for text in
+            [&["case four: FAILED", "reading 3 (line 3) was set aside:", "\"satellites\":0"], wanted].concat()
+        {
+            assert!(shown.contains(text), "{text}: {shown}");
+        }
+        assert!(!shown.contains("reading 2"), "only one reading does the harm: {shown}");
+    };
+    let bad = "if fix.satellites == Some(0) {";
+    of(&format!("{bad} panic!(\"no sky\"); }} Next::Keep"), &["no sky", "src/lib.rs:9"]);
+    of(
+        &format!("{bad} std::hint::black_box(fix.fix).checked_div(0).unwrap(); }} Next::Keep"),
+        &["src/lib.rs:9"],
+    );
+    of(
+        &format!(
+            "{bad} let mut n = 1u64; while std::hint::black_box(n) != 0 {{ n = std::hint::black_box(n) | 1; }} }} Next::Keep"
+        ),
+        &["It used its CPU time of 250ms for one call", "ms had passed", "src/lib.rs:9"],
+    );
+    of(
+        &format!(
+            "{bad} let mut all = vec![]; loop {{ all.push(vec![1u8; 1 << 20]); std::hint::black_box(&all); }} }} Next::Keep"
+        ),
+        &["of memory, and may have 16777216"],
+    );
+    of(&format!("{bad} return Next::Become(vec![*fix; 20_000]); }} Next::Keep"), &["16384 rows"]);
+    of(
+        &format!("{bad} out.fail(\"not enough satellites\"); }} Next::Keep"),
+        &["It said: not enough satellites"],
+    );
+
+    add_case(&dir, "set_aside = [3]\n", None);
+    told(&milepost(&dir, &["test", "--bless"]), 0);
+    assert!(told(&milepost(&dir, &["test"]), 0).contains("case four: ok, 4 readings in, 3 rows out"));
+    add_case(&dir, "params = { limit = \"x\" }\nrefuses = \"Parameter limit\"\n", None);
+    assert!(told(&milepost(&dir, &["test"]), 0).contains("case four: ok"));
+}
+
+#[test]
+fn what_is_over_a_limit_is_told_by_the_bench() {
+    let (_folder, dir) = project("over_limit", "rust");
+    fs::remove_dir_all(dir.join("cases/standing")).unwrap();
+    add_case(&dir, "", None);
+    write(dir.join("src/lib.rs"), &source("Next::Become(vec![*fix; 100])"));
+    let shown = told(&milepost(&dir, &["bench"]), 1);
+    let rows = shown.lines().find(|l| l.starts_with("rows handed back")).unwrap();
+    // Of a hundred one is the row that was there; a batch has 256.
+    assert!(rows.contains("25344") && rows.contains("16384"), "{rows}");
+    assert!(shown.contains("over the limit"), "{shown}");
+}
+
+#[test]
 fn recorded_drives_are_cases_too() {
     let (_folder, dir) = project("recorded", "rust");
     fs::remove_dir_all(dir.join("cases/standing")).unwrap();

@@ -32,7 +32,8 @@ struct World {
 pub(super) fn run(options: &Options) -> Result<Outcome, Failure> {
     let subject = Subject::open(&options.path)?;
     let mut text = Vec::new();
-    let outcome = describe(&subject, options.params.iter().cloned().collect(), &mut text)?;
+    let outcome = describe(&subject, options.params.iter().cloned().collect(), &mut text)
+        .map_err(|e| format!("{}: {e}", options.path.display()))?;
     match std::io::stdout().write_all(&text) {
         // `milepost transform inspect … | head` is no failure.
         Err(e) if e.kind() == std::io::ErrorKind::BrokenPipe => Ok(outcome),
@@ -94,7 +95,7 @@ fn limits(limits: &Limits, out: &mut Vec<u8>) -> std::io::Result<()> {
 
 /// What a component imports and exports.
 fn decode(bytes: &[u8]) -> Result<World, Failure> {
-    let refuse = |why: String| format!("It is not a WebAssembly component: {why}");
+    let refuse = |why: String| format!("not a WebAssembly component: {why}");
     match wit_component::decode(bytes).map_err(|e| refuse(format!("{e:#}")))? {
         DecodedWasm::Component(resolve, world) => {
             let world = &resolve.worlds[world];
