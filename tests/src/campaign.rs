@@ -1,11 +1,12 @@
-//! The campaign: schedules of kills and network faults over the whole chain, each from a seed; then the
-//! network heals, the agents stop, everything drains and the audit speaks.
+//! The campaign: schedules of kills and of faults of networks and S3 over the whole chain, each from a
+//! seed; then all heals, the agents stop, everything drains and the audit speaks.
 //!
 //! A schedule follows from its seed alone; at which byte a fault hits depends on the machine, as it does
 //! in the field.
 
 use crate::chain::Chain;
 use crate::proxy::Network;
+use milepost_fake_aws::{Answer, FakeAws, Fault as S3Fault};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -41,6 +42,22 @@ pub enum Path {
     Kafka,
 }
 
+/// How S3 is from one step on, until the next that changes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum S3 {
+    Well,
+    /// No request is answered. What stood still takes effect when it ends, also for those who are dead.
+    Frozen,
+    /// Every request takes so many milliseconds.
+    Slow(u64),
+    /// Of three requests one is refused as too many, and one fails.
+    Busy,
+    /// Of three requests one takes effect and the answer is lost, and one is cut before.
+    LosesAnswers,
+    /// Of three requests one takes effect and is said to have failed.
+    Lies,
+}
+
 /// What happens in one step of a schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
@@ -52,6 +69,7 @@ pub enum Fault {
     KillKafka(u64),
     /// A stop by signal and a start: see [`crate::process::Mosquitto::restart`].
     RestartMosquitto,
+    Store(S3),
     /// So many milliseconds of a bad network.
     Disturb(Path, Network, u64),
     /// One more sink in the group, which takes partitions over.
@@ -69,7 +87,7 @@ pub enum Fault {
 pub fn schedule(seed: u64) -> Vec<(u64, Fault)> {
     let mut dice = Dice::new(seed);
     let steps = 6 + dice.below(5);
-    let fault = |dice: &mut Dice| match dice.below(20) {
+    let fault = |dice: &mut Dice| match dice.below(23) {
         0..3 => Fault::KillAgent(dice.below(VEHICLES)),
         3..6 => Fault::KillBridge,
         6..9 => Fault::KillSink,
@@ -79,6 +97,14 @@ pub fn schedule(seed: u64) -> Vec<(u64, Fault)> {
         12 => Fault::RemoveSink,
         13 => Fault::SinkSleeps(500 + dice.below(9000)),
         14 => Fault::Replay(["gps_data", "vehicle_data", "agent_health"][dice.below(3) as usize]),
+        15..18 => Fault::Store(match dice.below(6) {
+            0 => S3::Well,
+            1 => S3::Frozen,
+            2 => S3::Slow(20 + dice.below(400)),
+            3 => S3::Busy,
+            4 => S3::LosesAnswers,
+            _ => S3::Lies,
+        }),
         _ => {
             let path = [Path::Vehicles, Path::Bridge, Path::Kafka][dice.below(3) as usize];
             let network = [Network::Cut, Network::BlackHole, Network::Slow][dice.below(3) as usize];
@@ -103,7 +129,7 @@ pub struct Outcome {
 
 /// Runs the schedule of a seed on brokers of its own; `None` where a broker is missing on this machine.
 pub fn run(seed: u64) -> Option<Outcome> {
-    let mut chain = Chain::brokers(PARTITIONS)?;
+    let mut chain = Chain::brokers_and_s3(PARTITIONS)?;
     chain.restart_bridge();
     chain.restart_sink();
     for vehicle in 0..VEHICLES {
@@ -115,6 +141,7 @@ pub fn run(seed: u64) -> Option<Outcome> {
         carry_out(&mut chain, seed, fault, &mut dice);
     }
     std::thread::sleep(Duration::from_secs(1));
+    set(&chain, S3::Well, &mut dice);
     for vehicle in 0..VEHICLES {
         chain.stop_agent(&name(vehicle));
     }
@@ -176,6 +203,7 @@ fn carry_out(chain: &mut Chain, seed: u64, fault: Fault, dice: &mut Dice) {
             std::thread::sleep(Duration::from_millis(away));
             chain.kafka.restart();
         }
+        Fault::Store(state) => set(chain, state, dice),
         Fault::RestartMosquitto => chain.mosquitto.restart(),
         Fault::Disturb(path, network, how_long) => {
             let proxy = match path {
@@ -187,6 +215,24 @@ fn carry_out(chain: &mut Chain, seed: u64, fault: Fault, dice: &mut Dice) {
             std::thread::sleep(Duration::from_millis(how_long));
             proxy.set(Network::Up);
         }
+    }
+}
+
+fn set(chain: &Chain, state: S3, dice: &mut Dice) {
+    let Some(s3) = &chain.s3 else { return };
+    let mut dice = Dice::new(dice.below(u64::MAX));
+    let one_of_three = |s3: &FakeAws, first: S3Fault, second: S3Fault| {
+        s3.plan(move |_| [first, second, S3Fault::None][dice.below(3) as usize]);
+    };
+    s3.heal();
+    s3.thaw();
+    match state {
+        S3::Well => {}
+        S3::Frozen => s3.freeze(),
+        S3::Slow(ms) => s3.plan(move |_| S3Fault::Slow(Duration::from_millis(ms))),
+        S3::Busy => one_of_three(s3, S3Fault::Refuse(Answer::SLOW_DOWN), S3Fault::Refuse(Answer::INTERNAL)),
+        S3::LosesAnswers => one_of_three(s3, S3Fault::LoseAnswer, S3Fault::Cut),
+        S3::Lies => one_of_three(s3, S3Fault::Belie(Answer::INTERNAL), S3Fault::None),
     }
 }
 
@@ -215,6 +261,10 @@ mod tests {
         let all: Vec<Fault> = (0..100).flat_map(schedule).map(|(_, fault)| fault).collect();
         let simple = [Fault::KillBridge, Fault::KillSink, Fault::RestartMosquitto, Fault::AddSink];
         assert!(simple.iter().chain(&[Fault::RemoveSink]).all(|fault| all.contains(fault)));
+        for s3 in [S3::Well, S3::Frozen, S3::Busy, S3::LosesAnswers, S3::Lies] {
+            assert!(all.contains(&Fault::Store(s3)), "{s3:?}");
+        }
+        assert!(all.iter().any(|f| matches!(f, Fault::Store(S3::Slow(_)))));
         let past_its_session = |ms: u64| u128::from(ms) > SINK_SESSION.as_millis() + 1000;
         assert!(all.iter().any(|f| matches!(f, Fault::SinkSleeps(ms) if past_its_session(*ms))));
         assert!(all.iter().any(|f| matches!(f, Fault::Replay("gps_data"))));

@@ -3,6 +3,7 @@
 use crate::kafka::Kafka;
 use crate::process::{Mosquitto, Process, program};
 use crate::proxy::Proxy;
+use milepost_fake_aws::{BUCKET, FakeAws};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -22,6 +23,8 @@ pub struct Chain {
     pub vehicles_network: Proxy,
     /// Between the MQTT broker and the bridge.
     pub bridge_network: Proxy,
+    /// Where the lake is, when it is not in a folder.
+    pub s3: Option<FakeAws>,
     agents: BTreeMap<String, Process>,
     bridge: Option<Process>,
     /// The oldest first.
@@ -44,15 +47,24 @@ impl Chain {
             kafka,
             vehicles_network,
             bridge_network,
+            s3: None,
             agents: BTreeMap::new(),
             bridge: None,
             sinks: Vec::new(),
         })
     }
 
-    /// The lake's folder.
-    pub fn lake(&self) -> PathBuf {
-        self.dir.path().join("lake")
+    /// The same, with the lake on an S3 that can fail; else it is in a folder.
+    pub fn brokers_and_s3(partitions: i32) -> Option<Self> {
+        Some(Self { s3: Some(FakeAws::start()), ..Self::brokers(partitions)? })
+    }
+
+    /// The lake's address.
+    pub fn lake(&self) -> String {
+        match &self.s3 {
+            Some(_) => format!("s3://{BUCKET}/lake"),
+            None => self.path("lake").display().to_string(),
+        }
     }
 
     /// A file of this chain.
@@ -111,13 +123,22 @@ impl Chain {
     /// One more sink in the group: Kafka shares the partitions out anew.
     pub fn add_sink(&mut self) {
         let file = self.path("sink.toml");
+        let s3 = self.s3.as_ref().map(|s3| {
+            let (keys, endpoint) = (s3.keys("sink"), s3.endpoint());
+            format!(
+                "[s3]\nendpoint = \"{endpoint}\"\nregion = \"us-east-1\"\naccess_key = \"{}\"\n\
+                 secret_key = \"{}\"\n",
+                keys.access, keys.secret
+            )
+        });
         // A dead sink's partitions are handed on after the session timeout.
         let text = format!(
             "lake = \"{}\"\n[sink]\nbrokers = \"{}\"\nfile_age_ms = 1000\n[sink.kafka]\n\
-             \"session.timeout.ms\" = \"{}\"\n",
-            self.lake().display(),
+             \"session.timeout.ms\" = \"{}\"\n{}",
+            self.lake(),
             self.kafka.bootstrap_servers(),
-            SINK_SESSION.as_millis()
+            SINK_SESSION.as_millis(),
+            s3.unwrap_or_default()
         );
         std::fs::write(&file, text).expect("a file");
         let mut sink = Command::new(program("milepost-sink", "milepost-sink"));
@@ -147,6 +168,17 @@ impl Chain {
         self.sinks.insert(0, sleeper);
     }
 
+    /// Runs `milepost audit --json` on the lake: whether it is clean, and what it printed.
+    fn audit(&self) -> (bool, String) {
+        let mut audit = audit_of(&self.lake());
+        if let Some(s3) = &self.s3 {
+            let keys = s3.keys("audit");
+            audit.env("AWS_ENDPOINT_URL_S3", s3.endpoint()).env("AWS_REGION", "us-east-1");
+            audit.env("AWS_ACCESS_KEY_ID", keys.access).env("AWS_SECRET_ACCESS_KEY", keys.secret);
+        }
+        run(&mut audit)
+    }
+
     /// Waits until the audit finds all accounted for; gives its report. Panics with the last report and
     /// the programs' logs otherwise.
     pub fn audited(&self, within: Duration) -> Value {
@@ -160,7 +192,7 @@ impl Chain {
     pub fn settled(&self, within: Duration) -> Result<Value, Value> {
         let until = std::time::Instant::now() + within;
         loop {
-            let (clean, text) = audit(&self.lake());
+            let (clean, text) = self.audit();
             let report = serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_default();
             if clean {
                 return Ok(report);
@@ -177,7 +209,7 @@ impl Chain {
     pub fn wait_for_rows(&self, table: &str, rows: u64, within: Duration) {
         let until = std::time::Instant::now() + within;
         loop {
-            let (_, report) = audit(&self.lake());
+            let (_, report) = self.audit();
             let last: Value =
                 serde_json::from_str(report.lines().last().unwrap_or_default()).unwrap_or_default();
             if last["tables"][table]["rows"].as_u64().unwrap_or(0) >= rows {
@@ -208,9 +240,18 @@ impl Chain {
     }
 }
 
-/// Runs `milepost audit --json` on a lake: whether it is clean, and what it printed.
+/// Runs `milepost audit --json` on a lake in a folder: whether it is clean, and what it printed.
 pub fn audit(lake: &Path) -> (bool, String) {
-    let out = Command::new(program("milepost", "milepost")).arg("audit").arg(lake).arg("--json").output();
-    let out = out.expect("the audit starts");
+    run(&mut audit_of(&lake.display().to_string()))
+}
+
+fn audit_of(lake: &str) -> Command {
+    let mut audit = Command::new(program("milepost", "milepost"));
+    audit.args(["audit", lake, "--json"]);
+    audit
+}
+
+fn run(audit: &mut Command) -> (bool, String) {
+    let out = audit.output().expect("the audit starts");
     (out.status.success(), String::from_utf8_lossy(&out.stdout).into_owned())
 }

@@ -91,6 +91,7 @@ pub fn chaos(seeds: u64, first_seed: u64, json: bool) -> Result<()> {
 
 /// Runs every bench, or those whose name contains `filter`, optimised as what is shipped.
 pub fn bench(filter: Option<&str>) -> Result<()> {
+    let wanted = |name: &str| filter.is_none_or(|f| name.contains(f));
     let benches: &[(&str, &[&str])] = &[
         ("wire-size", &["run", "--release", "-p", "milepost-bench", "--bin", "sizes"]),
         ("wire-speed", &["run", "--release", "-p", "milepost-bench", "--bin", "speed"]),
@@ -98,8 +99,15 @@ pub fn bench(filter: Option<&str>) -> Result<()> {
         ("agent-outbox", &["bench", "-p", "milepost-agent", "--bench", "outbox", "--bench", "whole_agent"]),
         ("isolation", &["bench", "-p", "milepost-agent", "--bench", "isolation"]),
     ];
-    for (_, args) in benches.iter().filter(|(name, _)| filter.is_none_or(|f| name.contains(f))) {
+    for (_, args) in benches.iter().filter(|(name, _)| wanted(name)) {
         run(&mut cargo(args))?;
+    }
+    if wanted("bridge") {
+        bring::debian_packages()?;
+        let kafka = bring::kafka()?;
+        run(&mut cargo(&["build", "--release", "-p", "milepost-bridge"]))?;
+        let mut bridge = cargo(&["bench", "-p", "milepost-tests", "--bench", "bridge"]);
+        run(bridge.env("MILEPOST_KAFKA_LIB", kafka))?;
     }
     Ok(())
 }
