@@ -23,6 +23,7 @@ mod names;
 mod rice;
 mod times;
 
+use crate::checksum::CRC32C;
 use crate::columns::{Batch, Column, Values};
 use crate::id::{BootId, Digest, VehicleId};
 use crate::stream::{Stream, check_name};
@@ -44,13 +45,6 @@ pub const MAX_DECODED: u64 = 64 << 20;
 
 /// The bytes of the checksum.
 const CRC: usize = 4;
-
-#[cfg(feature = "std")]
-pub(crate) static CRC32C: crc::Crc<u32, crc::Table<16>> =
-    crc::Crc::<u32, crc::Table<16>>::new(&crc::CRC_32_ISCSI);
-#[cfg(not(feature = "std"))]
-pub(crate) static CRC32C: crc::Crc<u32, crc::Table<1>> =
-    crc::Crc::<u32, crc::Table<1>>::new(&crc::CRC_32_ISCSI);
 
 /// How a frame's body is coded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

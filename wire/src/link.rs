@@ -217,7 +217,7 @@ pub enum LinkError {
 pub fn image_crc(before: Option<u32>, chunk: &[u8]) -> u32 {
     // A CRC is continued by starting from its bits turned round and flipped.
     let start = before.map_or(u32::MAX, |crc| !crc);
-    let mut digest = crate::frame::CRC32C.digest_with_initial(start.reverse_bits());
+    let mut digest = crate::checksum::CRC32C.digest_with_initial(start.reverse_bits());
     digest.update(chunk);
     digest.finalize()
 }

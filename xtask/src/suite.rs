@@ -19,8 +19,11 @@ pub fn check() -> Result<()> {
 fn lint() -> Result<()> {
     run(&mut cargo(&["fmt", "--all", "--check"]))?;
     run(&mut cargo(&["clippy", "--workspace", "--all-targets", "--quiet", "--", "-D", "warnings"]))?;
-    // The firmware will use the wire without the standard library.
-    run(&mut cargo(&["check", "-p", "milepost-wire", "--no-default-features", "--quiet"]))?;
+    // The wire does without the standard library, and for the firmware without a heap.
+    for features in ["", "alloc"] {
+        let wire = ["check", "-p", "milepost-wire", "--no-default-features", "--quiet", "--features"];
+        run(cargo(&wire).arg(features))?;
+    }
     if found("cargo-deny") {
         run(&mut cargo(&["deny", "check"]))?;
     }

@@ -1,7 +1,8 @@
 //! Which columns a body has, in which order they are written, and how much memory they take.
 
 use super::bits::{Reader, Writer};
-use super::{CRC32C, MAX_COLUMNS, names};
+use super::{MAX_COLUMNS, names};
+use crate::checksum::CRC32C;
 use crate::columns::{Column, Columns, Validity, Values};
 use crate::stream::{ColumnSpec, Kind, Stream};
 use alloc::vec::Vec;

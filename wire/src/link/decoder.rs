@@ -1,7 +1,7 @@
 //! Bytes from the line into messages, in a buffer of fixed size.
 
 use super::{CRC, LinkError, MAX_LINE, Message};
-use crate::frame::CRC32C;
+use crate::checksum::CRC32C;
 
 /// A gap between numbers up to which nothing else is thought of than that packets got lost.
 const PLAUSIBLE: u16 = 1000;
@@ -11,8 +11,8 @@ const PLAUSIBLE: u16 = 1000;
 pub struct Received<'a> {
     /// Its number.
     pub sequence: u16,
-    /// How many packets before it did not arrive. A hello starts the count again; so do numbers that went
-    /// back, because then the hello is among the missed.
+    /// How many packets before it did not arrive. The hello of a new start begins the count again; so do
+    /// numbers that went back, because then the hello is among the missed.
     pub missed: u16,
     /// The message.
     pub message: Message<'a>,
@@ -36,6 +36,8 @@ pub struct Decoder {
     len: usize,
     too_long: bool,
     next: Option<u16>,
+    /// The start that the last hello spoke of.
+    boot: Option<u32>,
     counters: Counters,
 }
 
@@ -49,7 +51,7 @@ impl Decoder {
     /// Begins with nothing; what comes before the first end may be half a packet.
     pub const fn new() -> Self {
         let counters = Counters { messages: 0, refused: 0, missed: 0 };
-        Self { line: [0; MAX_LINE], len: 0, too_long: false, next: None, counters }
+        Self { line: [0; MAX_LINE], len: 0, too_long: false, next: None, boot: None, counters }
     }
 
     /// What it met so far.
@@ -81,11 +83,14 @@ impl Decoder {
     }
 
     fn packet(&mut self, len: usize, too_long: bool) -> Result<Received<'_>, LinkError> {
-        let Self { line, next, counters, .. } = self;
+        let Self { line, next, boot, counters, .. } = self;
         let opened = if too_long { Err(LinkError::TooLong) } else { open(&mut line[..len]) };
         match opened {
             Ok((sequence, message)) => {
-                let expected = if matches!(message, Message::Hello(_)) { None } else { *next };
+                let expected = match message {
+                    Message::Hello(hello) if boot.replace(hello.boot) != Some(hello.boot) => None,
+                    _ => *next,
+                };
                 let missed = expected.map_or(0, |expected| missed(expected, sequence));
                 *next = Some(sequence.wrapping_add(1));
                 counters.messages += 1;

@@ -1,7 +1,7 @@
 //! Messages into bytes for the line, in the caller's buffer.
 
 use super::{CRC, LinkError, MAX_PACKET, Message};
-use crate::frame::CRC32C;
+use crate::checksum::CRC32C;
 
 /// Numbers messages and packs them.
 #[derive(Clone, Debug, Default)]

@@ -118,6 +118,20 @@ fn a_hello_starts_the_count_again() {
     }
 }
 
+#[test]
+fn a_hello_that_answers_a_question_does_not_hide_what_was_missed_before_it() {
+    let missed = |boot: u32| {
+        let (mut decoder, mut encoder) = (Decoder::new(), Encoder::new());
+        let first = line(&mut encoder, &hello(1));
+        (0..3).for_each(|_| drop(line(&mut encoder, &Message::Gps(FIX))));
+        let Message::Hello(again) = hello(1) else { unreachable!() };
+        let again = line(&mut encoder, &Message::Hello(Hello { boot, ..again }));
+        assert_eq!(decoder.next(&mut &first[..]).unwrap().unwrap().missed, 0);
+        decoder.next(&mut &again[..]).unwrap().unwrap().missed
+    };
+    assert_eq!((missed(7), missed(8)), (3, 0), "the same start, and a new one");
+}
+
 /// The numbers of the packets that arrive, and how many are then said to be missed.
 fn missed(arrive: &[u16]) -> Vec<u16> {
     let mut decoder = Decoder::new();
