@@ -1,5 +1,5 @@
 //! Brings what the tests need: Debian packages as root, Python packages into a private environment, a
-//! Kafka broker's jars into a folder.
+//! Kafka broker's jars and the emulator's npm packages into folders.
 //! Nothing is assumed to be on the machine but Rust; nothing is fetched but packages by name.
 
 use crate::run::{cache, found, root, run, succeeds};
@@ -29,6 +29,9 @@ const LANGUAGES: [(&str, &str); 6] = [
     ("node", "nodejs"),
     ("npm", "npm"),
 ];
+
+/// What the firmware's emulator runs on.
+const EMULATOR: [(&str, &str); 3] = [("node", "nodejs"), ("npm", "npm"), ("python3", "python3")];
 
 /// Installs the Debian packages that the tests need.
 pub fn debian_packages() -> Result<()> {
@@ -110,6 +113,25 @@ pub fn kafka() -> Result<PathBuf> {
         std::fs::write(&ready, "")?;
     }
     Ok(lib)
+}
+
+/// The folder with the npm packages that `firmware/emulator/package.json` names; one for each content of
+/// that file.
+pub fn emulator() -> Result<PathBuf> {
+    install(&EMULATOR)?;
+    let package = root().join("firmware/emulator/package.json");
+    let (dir, ready) = kept("emulator", &package)?;
+    if !ready.is_file() {
+        let _ = std::fs::remove_dir_all(&dir);
+        std::fs::create_dir_all(&dir).with_context(|| format!("Cannot make {}", dir.display()))?;
+        std::fs::copy(&package, dir.join("package.json"))
+            .with_context(|| format!("Cannot copy {}", package.display()))?;
+        let mut npm = Command::new("npm");
+        npm.args(["install", "--silent", "--no-audit", "--no-fund", "--ignore-scripts"]).current_dir(&dir);
+        run(&mut npm)?;
+        std::fs::write(&ready, "")?;
+    }
+    Ok(dir)
 }
 
 /// A folder of the cache for what a file describes, named after its content, and the mark that says it

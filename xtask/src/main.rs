@@ -6,6 +6,7 @@
 
 mod bindings;
 mod bring;
+mod firmware;
 mod run;
 mod suite;
 mod transforms;
@@ -48,6 +49,9 @@ enum Command {
         /// Only the benches whose name contains this
         filter: Option<String>,
     },
+    /// Build, measure, flash or emulate the firmware of a board
+    #[command(subcommand)]
+    Firmware(firmware::Command),
     /// Build the example transforms, or check that the committed ones match their source
     #[command(subcommand)]
     Transforms(transforms::Command),
@@ -59,6 +63,7 @@ fn main() -> Result<()> {
         Command::Test { full } => suite::test(full),
         Command::Chaos { seeds, first_seed, json } => suite::chaos(seeds, first_seed, json),
         Command::Bench { filter } => suite::bench(filter.as_deref()),
+        Command::Firmware(command) => firmware::run_command(&command),
         Command::Transforms(command) => transforms::run(&run::root(), &command).map_err(anyhow::Error::msg),
     }
 }
