@@ -200,7 +200,7 @@ impl Outbox {
             (Dropped::Sentences, lost.sentences, &mut said.sentences),
             (Dropped::Packets, lost.packets, &mut said.packets),
         ] {
-            let count = lost - *said;
+            let count = lost.saturating_sub(*said);
             if count > 0 {
                 *said = lost;
                 return Some((what, count));

@@ -90,12 +90,12 @@ impl<T: Time> Board<T> {
                     reader.push_at(&buffer[..n], came_us, |fix| self.fixed(&fix));
                 }
                 Either::First(Err(_)) => broken += 1,
-                Either::Second(()) => reader.pause().iter().for_each(|fix| self.fixed(fix)),
+                Either::Second(()) => reader.pause(|fix| self.fixed(&fix)),
             }
             let counts = reader.counts();
             if let Some(baud) = hunt.look(&counts, broken, now_us) {
                 port.set_baud(baud);
-                reader.pause();
+                reader.pause(|fix| self.fixed(&fix));
             }
             // What is unreadable at another speed is no sentence.
             if counts.sentences + counts.binary > 0 {
@@ -227,3 +227,6 @@ async fn write<W: Write>(line: &mut W, packet: &[u8]) {
         let _ = line.flush().await;
     }
 }
+
+#[cfg(test)]
+mod tests;

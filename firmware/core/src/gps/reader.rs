@@ -42,6 +42,8 @@ impl Counts {
 /// The reader of one stream.
 pub struct Reader {
     nmea: Nmea,
+    /// Binary messages are looked for too.
+    binary: bool,
     /// The beginning of what may be a binary message.
     held: heapless::Vec<u8, MAX_MESSAGE>,
     held_since_us: u64,
@@ -66,6 +68,7 @@ impl Reader {
     pub fn new() -> Self {
         Self {
             nmea: Nmea::new(),
+            binary: true,
             held: heapless::Vec::new(),
             held_since_us: 0,
             timed: 0,
@@ -73,6 +76,11 @@ impl Reader {
             emitted: None,
             counts: Counts::default(),
         }
+    }
+
+    /// A reader to which everything but sentences is junk, for what is known to be NMEA.
+    pub fn of_sentences() -> Self {
+        Self { binary: false, ..Self::new() }
     }
 
     /// Reads bytes, however they are cut, and gives each fix that they complete. In NMEA, a fix is
@@ -85,7 +93,8 @@ impl Reader {
     pub fn push_at(&mut self, mut bytes: &[u8], at_us: u64, mut out: impl FnMut(Fix)) {
         loop {
             if self.held.is_empty() {
-                let text = bytes.iter().position(|b| *b == ubx::SYNC).unwrap_or(bytes.len());
+                let sync = bytes.iter().position(|b| *b == ubx::SYNC).filter(|_| self.binary);
+                let text = sync.unwrap_or(bytes.len());
                 self.text(&bytes[..text], at_us, &mut out);
                 bytes = &bytes[text..];
             }
@@ -97,20 +106,18 @@ impl Reader {
 
     /// Says that nothing has come for a while, much longer than the pauses inside an epoch, or that
     /// the stream has ended: what has been said so far is the epoch.
-    pub fn pause(&mut self) -> Option<Fix> {
-        let mut last = None;
+    pub fn pause(&mut self, mut out: impl FnMut(Fix)) {
         let held = core::mem::take(&mut self.held);
-        self.text(&held, self.held_since_us, &mut |fix| last = Some(fix));
+        self.text(&held, self.held_since_us, &mut out);
         if let Some(fix) = self.nmea.pause() {
-            self.emit(fix, &mut |fix| last = Some(fix));
+            self.emit(fix, &mut out);
         }
-        last
     }
 
     /// Says that the stream has ended: a last line without its end counts.
     pub fn end(&mut self, mut out: impl FnMut(Fix)) {
         self.push(b"\n", &mut out);
-        self.pause().into_iter().for_each(out);
+        self.pause(out);
     }
 
     /// What the reader has met so far.

@@ -304,14 +304,17 @@ fn comments_are_passed_over() {
 #[test]
 fn a_pause_ends_the_epoch_and_stragglers_do_not_repeat_it() {
     let mut reader = Reader::new();
-    let mut fixes = Vec::new();
-    reader.push(line(&gga("120000", 1)).as_bytes(), |f| fixes.push(f));
-    assert_eq!(fixes, []);
-    assert!(reader.pause().is_some());
-    reader.push(line(&rmc("120000", "A", "010124")).as_bytes(), |f| fixes.push(f));
-    assert_eq!((reader.pause(), fixes.len()), (None, 0));
-    reader.push(line(&gga("120001", 1)).as_bytes(), |f| fixes.push(f));
-    assert_eq!(reader.pause().and_then(|f| f.day), days(2024, 1, 1), "but their date is kept");
+    let (mut pushed, mut paused) = (Vec::new(), Vec::new());
+    reader.push(line(&gga("120000", 1)).as_bytes(), |f| pushed.push(f));
+    assert_eq!(pushed, []);
+    reader.pause(|f| paused.push(f));
+    assert_eq!(paused.len(), 1);
+    reader.push(line(&rmc("120000", "A", "010124")).as_bytes(), |f| pushed.push(f));
+    reader.pause(|f| paused.push(f));
+    assert_eq!((pushed.len(), paused.len()), (0, 1));
+    reader.push(line(&gga("120001", 1)).as_bytes(), |f| pushed.push(f));
+    reader.pause(|f| paused.push(f));
+    assert_eq!(paused[1].day, days(2024, 1, 1), "but their date is kept");
 }
 
 #[test]
@@ -325,7 +328,7 @@ fn a_fix_came_when_its_first_byte_came() {
             reader.push_at(&[byte], u64::from(n) * 1_000_000 + i as u64, |fix| came.push(fix.came_us));
         }
     }
-    came.extend(reader.pause().map(|fix| fix.came_us));
+    reader.pause(|fix| came.push(fix.came_us));
     let gga_at = line("GPGSV,1,1,00").len() as u64;
     assert_eq!(came, [gga_at, 1_000_000 + gga_at, 2_000_000 + gga_at]);
 }
@@ -385,6 +388,14 @@ fn a_receiver_that_sends_both_gives_each_moment_once() {
     stream.extend(binary(5..10));
     stream.extend((10..13).flat_map(both));
     assert_eq!(times(&read(&stream)), [0, 1, 2, 3, 4, 8, 9, 10, 11, 12]);
+}
+
+#[test]
+fn a_reader_of_sentences_takes_binary_messages_for_junk() {
+    let mut reader = Reader::of_sentences();
+    reader.push(&binary(0..9), |fix| panic!("{fix:?}"));
+    reader.end(|fix| panic!("{fix:?}"));
+    assert_eq!((reader.counts().binary, reader.counts().junk_bytes > 0), (0, true));
 }
 
 #[test]
