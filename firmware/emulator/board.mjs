@@ -4,10 +4,11 @@
 // rp2040js has no boot ROM: what it does is done here, up to the jump into the program.
 
 import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
 import { Uart } from './uart.mjs';
 
 // The packages stand in a folder of the cache.
-const packages = process.env.MILEPOST_EMULATOR ?? import.meta.dirname;
+const packages = process.env.MILEPOST_EMULATOR ?? fileURLToPath(new URL('.', import.meta.url));
 const { Simulator } = createRequire(`${packages}/package.json`)('rp2040js');
 
 const FLASH = 0x10000000;

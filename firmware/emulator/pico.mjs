@@ -5,7 +5,8 @@
 // The file that would be flashed runs in rp2040js at the speed of the clock on the wall. `--pty` makes the
 // host's end of UART0 a pseudo-terminal; `--probe` instead measures the firmware's answers to pings, in
 // the emulator's own time. On stdin come commands, a line each, that spoil what the board has around it
-// (see `obey`); on stdout goes what happened, a JSON object a line. It ends with its stdin, or with `stop`.
+// (see `obey`); on stdout goes what happened, a JSON object a line. It ends with `stop`, after its
+// seconds, or, where none are given, with its stdin.
 
 import fs from 'node:fs';
 import { spawn } from 'node:child_process';
@@ -30,6 +31,7 @@ const { values: options } = parseArgs({
   },
 });
 
+const forever = options.seconds === 'Infinity';
 const tell = (event) => process.stdout.write(JSON.stringify(event) + '\n');
 const image = fs.readFileSync(options.image);
 const receiver = new Receiver({ log: options.log, hz: Number(options.hz), baud: Number(options.baud), tell });
@@ -68,7 +70,8 @@ function obey(line) {
   else if (what === 'stop') end();
   else throw new Error(`unknown command: ${line}`);
 }
-createInterface({ input: process.stdin }).on('line', obey).on('close', end);
+createInterface({ input: process.stdin }).on('line', obey).on('close', () => forever && end());
+
 
 function end() {
   tell({ event: 'end', overruns: board.overruns(), clock: probe?.result() });

@@ -4,6 +4,7 @@
 //! A part that cannot run here is skipped with a line that says so; in CI it is a failure.
 #![allow(missing_docs)]
 
+pub mod board;
 pub mod campaign;
 pub mod chain;
 pub mod kafka;

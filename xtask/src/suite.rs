@@ -1,5 +1,6 @@
 //! What `check`, `test` and `bench` run, in order.
 
+use crate::firmware::{self, Board, prebuilt};
 use crate::run::{cargo, found, in_ci, root, run, succeeds};
 use crate::{bring, transforms};
 use anyhow::{Context, Result, bail};
@@ -46,7 +47,18 @@ pub fn test(full: bool) -> Result<()> {
     }
     let python = steps.step("bring: Python readers", bring::python)?;
     let kafka = steps.step("bring: Kafka", bring::kafka)?;
+    let emulator = steps.step("bring: the firmware's emulator", bring::emulator)?;
     steps.step("lint", lint)?;
+    steps.step("firmware: what is committed is of this source and within its budget", || {
+        prebuilt::check(Board::Pico)
+    })?;
+    let built = match full {
+        true => Some(steps.step("firmware: build", || {
+            firmware::size(Board::Pico, false)?;
+            firmware::build(Board::Pico)
+        })?),
+        false => None,
+    };
     steps.step("transforms: the committed components match their source", || {
         transforms::run(&root(), &transforms::Command::Check).map_err(anyhow::Error::msg)
     })?;
@@ -55,8 +67,12 @@ pub fn test(full: bool) -> Result<()> {
     let counts = steps.step("tests", || {
         let mut c = cargo(&["test", "--workspace", "--no-fail-fast"]);
         c.env("MILEPOST_PYTHON", &python).env("MILEPOST_KAFKA_LIB", &kafka);
+        c.env("MILEPOST_EMULATOR", &emulator);
         if full {
             c.env("MILEPOST_FULL", "1");
+        }
+        if let Some(elf) = &built {
+            c.env("MILEPOST_FIRMWARE", elf.with_extension("uf2"));
         }
         let data = root().join("../shared/data");
         if data.is_dir() && std::env::var_os("MILEPOST_SHARED_DATA").is_none() {
@@ -100,6 +116,7 @@ pub fn bench(filter: Option<&str>) -> Result<()> {
         ("wire-speed", &["run", "--release", "-p", "milepost-bench", "--bin", "speed"]),
         ("transform-host", &["bench", "-p", "milepost-transform-host"]),
         ("agent-outbox", &["bench", "-p", "milepost-agent", "--bench", "outbox", "--bench", "whole_agent"]),
+        ("gps", &["bench", "-p", "milepost-firmware-core", "--bench", "gps"]),
         ("isolation", &["bench", "-p", "milepost-agent", "--bench", "isolation"]),
     ];
     for (_, args) in benches.iter().filter(|(name, _)| wanted(name)) {

@@ -1,6 +1,6 @@
 //! What a firmware's ELF says about memory: which bytes go where, and which addresses it wants.
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use object::elf::{PT_LOAD, SHF_ALLOC};
 use object::read::elf::{ElfFile32, ProgramHeader as _};
 use object::{Endianness, Object as _, ObjectSection as _, SectionFlags};
@@ -21,7 +21,7 @@ impl Elf {
     }
 
     fn parse(bytes: &[u8]) -> Result<Self> {
-        let file = ElfFile32::<Endianness>::parse(bytes)?;
+        let file = ElfFile32::<Endianness>::parse(bytes).map_err(|e| anyhow!("{e}"))?;
         let mut stored = Vec::new();
         for header in file.elf_program_headers() {
             if header.p_type(file.endian()) == PT_LOAD {

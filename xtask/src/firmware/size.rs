@@ -16,9 +16,9 @@ pub(super) struct Memory {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Report {
     /// What is stored: code, constants, and the beginnings of variables.
-    flash: u64,
+    pub(super) flash: u64,
     /// What stands in RAM for as long as it runs, without the stack.
-    ram: u64,
+    pub(super) ram: u64,
     /// What is left for the stack.
     stack: u64,
     flash_budget: u64,
