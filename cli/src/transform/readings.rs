@@ -74,7 +74,7 @@ pub(super) fn parser(wanted: &Wanted) -> Parser {
 /// Reads a receiver's log. Fixes before the first date are passed over: they have no time of their own.
 fn from_nmea(bytes: &[u8]) -> Result<Vec<Located>, String> {
     let mut readings = Vec::new();
-    let mut reader = nmea::Reader::new();
+    let mut reader = nmea::Reader::of_sentences();
     let mut last = None;
     let mut fixes = 0;
     let mut take = |fix: nmea::Fix| {

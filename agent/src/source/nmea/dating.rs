@@ -8,8 +8,8 @@
 //! * **No date.** A receiver that sends only GGA or GLL says a time of day without a date: it gets
 //!   the host's date, of the day that brings it nearest to the host's time, and the host's trust.
 
-use super::calendar::{DAY_S, days};
-use super::epoch::Fix;
+use super::Fix;
+use super::calendar::{DAY_S, after_rollovers, days};
 use milepost_wire::{Clock, Reading, reading::Gps};
 use serde::{Deserialize, Deserializer};
 
@@ -39,7 +39,6 @@ impl<'de> Deserialize<'de> for Day {
     }
 }
 
-const ROLLOVER_DAYS: i64 = 1024 * 7;
 const DAY_US: i64 = DAY_S * 1_000_000;
 
 /// What was done to date a fix.
@@ -59,10 +58,9 @@ pub fn date(fix: &Fix, not_before: Option<i64>, host: (i64, Clock)) -> (Reading,
     let in_day = fix.time_of_day.map(|ns| (ns / 1_000) as i64);
     let (ts, clock, dated) = match (fix.day, in_day) {
         (Some(day), Some(in_day)) => {
-            let missing = not_before.map_or(0, |first| (first - day).max(0));
-            let moved = (missing + ROLLOVER_DAYS - 1) / ROLLOVER_DAYS * ROLLOVER_DAYS;
-            let dated = if moved == 0 { Dated::AsSaid } else { Dated::RolledOver };
-            ((day + moved) * DAY_US + in_day, Clock::Gps, dated)
+            let true_day = not_before.map_or(day, |first| after_rollovers(day, first));
+            let dated = if true_day == day { Dated::AsSaid } else { Dated::RolledOver };
+            (true_day * DAY_US + in_day, Clock::Gps, dated)
         }
         (_, Some(in_day)) => {
             let (now, trust) = host;
@@ -86,7 +84,22 @@ pub fn date(fix: &Fix, not_before: Option<i64>, host: (i64, Clock)) -> (Reading,
 
 #[cfg(test)]
 mod tests {
+    use super::super::Reader;
     use super::*;
+    use crate::source::oracle;
+
+    #[test]
+    fn recorded_logs_agree_with_gpsd() {
+        for log in oracle::logs().unwrap_or_default() {
+            let (mut reader, mut readings) = (Reader::new(), Vec::new());
+            let mut take = |fix: Fix| readings.push(date(&fix, None, (0, Clock::None)).0);
+            reader.push(&std::fs::read(&log).unwrap(), &mut take);
+            reader.end(&mut take);
+            let said = std::fs::read(log.with_extension("log.chk")).unwrap();
+            let result = oracle::compare(&oracle::epochs(&String::from_utf8_lossy(&said)), &readings);
+            assert_eq!((result.invented, result.wrong), (vec![], vec![]), "{}", log.display());
+        }
+    }
 
     fn stamped(
         day: Option<i64>,

@@ -1,9 +1,8 @@
 //! The source around the reader: a receiver on a serial line or behind TCP.
 
 use super::dating::{Dated, Day, date};
-use super::epoch::Fix;
-use super::reader::{Counts, Reader};
 use super::undated::{Patience, Undated};
+use super::{Counts, Fix, Reader};
 use crate::clock::{Clock, Now};
 use crate::source::port::Port;
 use crate::source::{Context, Outlet, Run, Source, SourceCounters, SourceError};
@@ -15,7 +14,7 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt;
 use tokio_util::sync::CancellationToken;
 
-/// A receiver that speaks NMEA.
+/// A receiver that speaks NMEA or UBX.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
@@ -60,7 +59,7 @@ const PATIENCE: Patience = Patience { fixes: 300, wait: Duration::from_secs(30) 
 
 /// Makes the source.
 pub fn build(settings: &Settings, context: &Context) -> Box<dyn Source> {
-    let feed = Feed::new(settings.not_before, PATIENCE);
+    let feed = Feed::new(Reader::new(), settings.not_before, PATIENCE);
     Box::new(Receiver { settings: settings.clone(), clock: Arc::clone(&context.clock), feed })
 }
 
@@ -83,7 +82,7 @@ impl Source for Receiver {
 
 impl Receiver {
     async fn listen(&mut self, outlet: &Outlet) -> Result<(), SourceError> {
-        self.feed = Feed::new(self.settings.not_before, PATIENCE);
+        self.feed = Feed::new(Reader::new(), self.settings.not_before, PATIENCE);
         let ended = self.read(outlet).await;
         self.finish(outlet);
         ended
@@ -145,8 +144,8 @@ pub(in crate::source) struct Feed {
 }
 
 impl Feed {
-    pub(in crate::source) fn new(not_before: Option<Day>, patience: Patience) -> Self {
-        let (reader, undated, told) = (Reader::new(), Undated::new(patience), Counts::default());
+    pub(in crate::source) fn new(reader: Reader, not_before: Option<Day>, patience: Patience) -> Self {
+        let (undated, told) = (Undated::new(patience), Counts::default());
         Self { reader, undated, not_before, told, rolled_over: 0, dated_by_host: 0 }
     }
 
@@ -160,9 +159,9 @@ impl Feed {
 
     fn pause(&mut self, now: Now, ready: &mut Vec<Reading>) {
         let mut dated = Vec::new();
-        let fix = self.reader.pause();
-        fix.into_iter().for_each(|fix| self.undated.take(fix, now, &mut dated));
-        self.undated.look(now, &mut dated);
+        let undated = &mut self.undated;
+        self.reader.pause(|fix| undated.take(fix, now, &mut dated));
+        undated.look(now, &mut dated);
         self.date(dated, ready);
     }
 
@@ -197,6 +196,7 @@ impl Feed {
         }
         counters.note("junk_bytes", now.junk_bytes - told.junk_bytes);
         counters.note("sentences", now.sentences - told.sentences);
+        counters.note("binary_messages", now.binary - told.binary);
         counters.note("without_fix", now.without_fix - told.without_fix);
         counters.note("week_rollover", std::mem::take(&mut self.rolled_over));
         counters.note("dated_by_host", std::mem::take(&mut self.dated_by_host));

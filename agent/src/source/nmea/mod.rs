@@ -1,23 +1,16 @@
-//! Receivers that speak NMEA 0183.
+//! Receivers that speak NMEA 0183, or u-blox's binary protocol.
 //!
-//! [`reader`] is the pure core: bytes in, fixes out. [`sentence`] checks and splits, [`epoch`] merges
-//! the sentences of one moment, [`dating`] makes time stamps, [`calendar`] counts days. None of them
-//! does I/O or allocates, so that firmware can share them. `undated` keeps what has no date yet, and
-//! `live` is the source around them.
+//! The reader itself is the firmware's ([`milepost_firmware_core::gps`]): bytes in, fixes out, no I/O and
+//! no allocation. Here is what an agent does with a fix: [`dating`] makes time stamps, `undated` keeps what
+//! has no date yet, and `live` is the source around them.
 
-pub mod calendar;
 pub mod dating;
-mod epoch;
-mod reader;
-mod sentence;
-mod values;
 
 mod live;
 mod undated;
 
 pub use dating::{Dated, Day, date};
-pub use epoch::Fix;
 pub(in crate::source) use live::Feed;
 pub use live::{Settings, build};
-pub use reader::{Counts, Reader};
+pub use milepost_firmware_core::gps::{Counts, Fix, Reader, calendar};
 pub(in crate::source) use undated::Patience;

@@ -5,9 +5,12 @@
 //! How long it waits is stated; after that the host's date must do (see [`super::dating`]), and a
 //! receiver that has been waited for in vain is not waited for again.
 
-use super::epoch::{Fix, HALF_DAY_NS};
+use super::Fix;
 use crate::clock::Now;
 use std::time::Duration;
+
+/// Going back by more than this is midnight, anything less is a clock that was set.
+const HALF_DAY_NS: u64 = 43_200_000_000_000;
 
 /// How long a date is waited for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

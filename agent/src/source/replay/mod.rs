@@ -3,7 +3,7 @@
 //!
 //! Time stamps stay as recorded. The end of the file is the end of the source.
 
-use super::nmea::{Day, Feed, Patience};
+use super::nmea::{Day, Feed, Patience, Reader};
 use super::rows::Rows;
 use super::{Context, Outlet, Run, Source, SourceError};
 use crate::clock::{Clock, Now};
@@ -185,7 +185,7 @@ impl Format {
                 let defaults = Defaults { stream: settings.default_stream.clone(), clock: Some(Trust::Gps) };
                 Self::Ndjson(Box::new(Rows::new(defaults)))
             } else {
-                Self::Nmea(Box::new(Feed::new(settings.not_before, PATIENCE)))
+                Self::Nmea(Box::new(Feed::new(Reader::of_sentences(), settings.not_before, PATIENCE)))
             };
         }
         match self {

@@ -80,8 +80,9 @@ struct Merged {
 /// Which of the sentences that come once in an epoch have come.
 #[derive(Clone, Copy, Default)]
 struct Seen {
-    rmc: bool,
-    gga: bool,
+    /// `Some`: it has come, with this time.
+    rmc: Option<Option<u64>>,
+    gga: Option<Option<u64>>,
     vtg: Untimed,
     gsa: Untimed,
 }
@@ -139,7 +140,7 @@ impl Epoch {
         let day = self.day_of(&merged);
         let fixed = merged.fixed && (merged.confirmed || !merged.denied);
         let (true, Some((lat_e7, lon_e7))) = (fixed, merged.position) else {
-            let was_one = merged.time.is_some() || merged.seen.rmc || merged.seen.gga;
+            let was_one = merged.time.is_some() || merged.seen.rmc.is_some() || merged.seen.gga.is_some();
             self.without_fix += u64::from(was_one);
             return None;
         };
@@ -204,10 +205,13 @@ impl Epoch {
         ended
     }
 
-    /// The same for a sentence that comes once in an epoch, and may come without a time: where there is
-    /// no time to compare, one that has been `seen` is of another epoch.
-    fn once(&mut self, seen: bool, time: Option<u64>) -> Option<Fix> {
-        let again = seen && (time.is_none() || self.now.time.is_none());
+    /// The same for a sentence that comes once in an epoch, and may come without a time: one that has been
+    /// `seen` is of another epoch where there is no time to compare, and where its own is another, however
+    /// little: a receiver may have two hundred epochs a second.
+    fn once(&mut self, seen: Option<Option<u64>>, time: Option<u64>) -> Option<Fix> {
+        let again = seen.is_some_and(|before| {
+            time.is_none() || self.now.time.is_none() || before.is_some() && before != time
+        });
         let ended = if again { self.close() } else { None };
         let begun = time.and_then(|time| self.at(time));
         ended.or(begun)
@@ -219,7 +223,7 @@ impl Epoch {
         // Without a fix the time may be made up, but it still says that this is not the old epoch.
         let ended = self.once(self.now.seen.rmc, time);
         let now = &mut self.now;
-        now.seen.rmc = true;
+        now.seen.rmc = Some(time);
         if !valid {
             now.refuse();
             return ended;
@@ -246,7 +250,7 @@ impl Epoch {
         };
         self.now.time = time.or(self.now.time);
         let now = &mut self.now;
-        (now.seen.gga, now.stuck) = (true, stuck);
+        (now.seen.gga, now.stuck) = (Some(time), stuck);
         if quality == 0 || stuck {
             now.refuse();
             return ended;
