@@ -38,6 +38,8 @@ pub(super) struct Board {
     config: Option<Config>,
     max_image: usize,
     boot: Option<u32>,
+    /// It has said who it is since the line was opened.
+    introduced: bool,
     clock: BoardClock,
     image: Option<Image>,
     /// What it has let go since its start, as far as it has said.
@@ -56,12 +58,17 @@ struct Image {
 impl Board {
     pub(super) fn new(camera: String, config: Option<Config>, max_image: usize) -> Self {
         let (clock, lost) = (BoardClock::default(), Lost::default());
-        Self { camera, config, max_image, boot: None, clock, image: None, lost }
+        Self { camera, config, max_image, boot: None, introduced: false, clock, image: None, lost }
     }
 
     /// Whether the board has said who it is.
     pub(super) fn is_known(&self) -> bool {
-        self.boot.is_some()
+        self.introduced
+    }
+
+    /// The line was opened, again perhaps: it may be another board.
+    pub(super) fn line_is_new(&mut self) {
+        self.introduced = false;
     }
 
     /// Takes a message.
@@ -111,6 +118,7 @@ impl Board {
     }
 
     fn hello(&mut self, boot: u32, now: Now, effects: &mut Vec<Effect>) {
+        self.introduced = true;
         if self.boot == Some(boot) {
             return;
         }

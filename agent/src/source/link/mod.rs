@@ -94,12 +94,19 @@ const ASK: Duration = Duration::from_secs(1);
 
 /// Makes the source.
 pub fn build(settings: &Settings, context: &Context) -> Box<dyn Source> {
-    Box::new(Link { settings: settings.clone(), clock: Arc::clone(&context.clock) })
+    let max_image = usize::try_from(settings.max_image.0).unwrap_or(usize::MAX);
+    let board = Board::new(settings.camera.clone(), settings.configure.map(Config::from), max_image);
+    let (clock, decoder) = (Arc::clone(&context.clock), Decoder::new());
+    Box::new(Link { settings: settings.clone(), clock, board, decoder })
 }
 
 struct Link {
     settings: Settings,
     clock: Arc<dyn Clock>,
+    /// What is known of the board outlives a line: what was lost while it was unplugged is found out by the
+    /// numbers, once it is back.
+    board: Board,
+    decoder: Decoder,
 }
 
 impl Source for Link {
@@ -110,23 +117,22 @@ impl Source for Link {
 
 impl Link {
     async fn listen(&mut self, outlet: &Outlet) -> Result<(), SourceError> {
-        let settings = &self.settings;
-        let max_image = usize::try_from(settings.max_image.0).unwrap_or(usize::MAX);
-        let mut board = Board::new(settings.camera.clone(), settings.configure.map(Config::from), max_image);
+        let Self { settings, clock, board, decoder } = self;
+        board.line_is_new();
         let mut line = Line { port: settings.port.open(settings.baud).await?, encoder: Encoder::new() };
-        let (mut decoder, mut buffer) = (Decoder::new(), [0; 4096]);
+        let mut buffer = [0; 4096];
         let (mut quiet, mut next_ask) = (Duration::ZERO, Duration::ZERO);
         loop {
             if next_ask.is_zero() {
                 if !board.is_known() {
                     line.say(&Message::Identify, settings).await?;
                 }
-                line.say(&Message::Ping { host_us: self.now().mono_us }, settings).await?;
+                line.say(&Message::Ping { host_us: now(&**clock).mono_us }, settings).await?;
                 next_ask = if board.is_known() { settings.ping.0.max(ASK) } else { ASK };
             }
-            let (asked, wait) = (self.clock.mono(), next_ask);
+            let (asked, wait) = (clock.mono(), next_ask);
             let read = tokio::time::timeout(wait, line.port.read(&mut buffer)).await;
-            next_ask = next_ask.saturating_sub(self.clock.mono().saturating_sub(asked));
+            next_ask = next_ask.saturating_sub(clock.mono().saturating_sub(asked));
             let n = match read {
                 Ok(Ok(0)) => return Err(SourceError::Closed(settings.port.to_string())),
                 Ok(Ok(n)) => n,
@@ -147,7 +153,7 @@ impl Link {
                 }
             };
             quiet = Duration::ZERO;
-            let (mut input, now) = (&buffer[..n], self.now());
+            let (mut input, now) = (&buffer[..n], now(&**clock));
             let mut effects = Vec::new();
             while let Some(next) = decoder.next(&mut input) {
                 match next {
@@ -166,11 +172,11 @@ impl Link {
             }
         }
     }
+}
 
-    fn now(&self) -> Now {
-        let mono_us = u64::try_from(self.clock.mono().as_micros()).unwrap_or(u64::MAX);
-        Now { mono_us, wall_us: self.clock.wall_us(), trust: self.clock.trust() }
-    }
+fn now(clock: &dyn Clock) -> Now {
+    let mono_us = u64::try_from(clock.mono().as_micros()).unwrap_or(u64::MAX);
+    Now { mono_us, wall_us: clock.wall_us(), trust: clock.trust() }
 }
 
 fn deliver(effect: Effect, outlet: &Outlet, settings: &Settings) {

@@ -96,6 +96,45 @@ async fn a_board_is_asked_who_it_is_and_its_fixes_are_delivered() {
 }
 
 #[tokio::test]
+async fn what_a_board_lost_while_it_was_unplugged_is_declared_when_it_is_back() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (intake, mut deliveries) = channel(QueueLimits::default());
+    let outlet = intake.outlet("board", Arc::default());
+    drop(intake);
+    let context = Context { clock: Arc::new(SystemClock::new()) };
+    let mut source = build(&settings(&listener), &context);
+    let stop = CancellationToken::new();
+    let mut encoder = Encoder::new();
+    let Message::Hello(said) = hello() else { panic!() };
+    // Two fixes were let go by the board, and three packets left while nobody listened.
+    let lost = Lost { fixes: 2, images: 0, sentences: 0 };
+    let spoken = [(vec![hello(), fix(100)], 0), (vec![Message::Hello(Hello { lost, ..said }), fix(500)], 3)];
+    for (messages, unheard) in spoken {
+        let board = async {
+            let socket = listener.accept().await.unwrap().0;
+            let mut board = FakeBoard { socket, encoder: encoder.clone() };
+            (0..unheard).for_each(|_| drop(board.pack(fix(300))));
+            for message in messages {
+                board.say(message).await;
+            }
+            // It hears out what it is asked, so that its end is no reset.
+            let _ = board.socket.read(&mut [0; 256]).await;
+            board.encoder
+        };
+        let (ended, said) = tokio::join!(source.run(&outlet, &stop), board);
+        assert!(ended.is_err());
+        encoder = said;
+    }
+    drop(outlet);
+    let (mut stamps, mut lost) = (Vec::new(), 0);
+    while let Next::Delivery(d) = deliveries.next(Duration::from_secs(1)) {
+        stamps.extend(d.readings.iter().map(|r| r.ts));
+        lost += d.overruns.iter().map(|o| o.count).sum::<u64>();
+    }
+    assert_eq!((stamps, lost), (vec![100, 500], 5));
+}
+
+#[tokio::test]
 async fn a_board_of_another_version_is_refused() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (intake, _deliveries) = channel(QueueLimits::default());
