@@ -47,6 +47,11 @@ export class Pico {
     this.uarts[uart].send(bytes, baud);
   }
 
+  /** Whether nothing is on its way to a UART. */
+  isIdle(uart) {
+    return this.uarts[uart].line.length === 0;
+  }
+
   /** Bytes that the UARTs had no room for. */
   overruns() {
     return this.uarts.map((uart) => uart.overruns);

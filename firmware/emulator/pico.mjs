@@ -92,7 +92,7 @@ function turn() {
       resetAsked = undefined;
       start();
     }
-    for (const bytes of receiver.speak(lived)) board.hear(1, wires.gps.pass(bytes), receiver.baud);
+    for (const bytes of receiver.speak(lived, board.isIdle(1))) board.hear(1, wires.gps.pass(bytes), receiver.baud);
     if (probe) board.hear(0, probe.ask(board.nanos));
     board.run(SLICE);
     lived += SLICE;

@@ -19,9 +19,11 @@ export class Receiver {
     else this.silent = how === 'silent';
   }
 
-  /** What it says at a moment. */
-  *speak(nanos) {
-    while (nanos >= this.number * this.period + 500e6) {
+  /** What it says at a moment. A log's epochs may be longer than its line takes: `idle` says that the last
+   * one has gone. */
+  *speak(nanos, idle) {
+    while (nanos >= this.number * this.period + 500e6 && (idle || !this.epochs)) {
+      idle = false;
       const number = this.number++;
       if (this.silent) continue;
       if (!this.epochs) yield this.drive(number);

@@ -92,6 +92,14 @@ impl Chain {
         self.agents.remove(vehicle).expect("an agent of that name runs").kill();
     }
 
+    /// Puts an agent to sleep (SIGSTOP) while `meanwhile` goes on, then wakes it: it reads nothing.
+    pub fn with_agent_asleep(&mut self, vehicle: &str, meanwhile: impl FnOnce()) {
+        let sleeper = self.agents.get_mut(vehicle).expect("an agent of that name runs");
+        sleeper.pause();
+        meanwhile();
+        sleeper.wake();
+    }
+
     /// Stops an agent as systemd would; it has handed over all that it had.
     pub fn stop_agent(&mut self, vehicle: &str) {
         let agent = self.agents.remove(vehicle).expect("an agent of that name runs");
