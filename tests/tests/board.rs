@@ -128,7 +128,7 @@ fn ten_fixes_and_an_image_a_second(seconds: usize) {
     let (first, last) = (moments[0], moments[moments.len() - 1]);
     assert_eq!(moments, (first..=last).collect::<Vec<_>>(), "{}", chain.logs());
     assert!(first < 80 && last as usize + 20 > seconds * 10, "from {first} to {last}");
-    let lake = images(&chain.lake());
+    let lake = images(Path::new(&chain.lake()));
     assert!(
         made.len() + 8 > seconds && made.iter().all(|image| lake.contains(image)),
         "{} images",
@@ -220,7 +220,7 @@ fn whatever_happens_to_a_board_nothing_is_invented_and_it_recovers_by_itself() {
     assert!(moments.windows(2).all(|pair| pair[0] < pair[1]), "a moment came twice: {moments:?}");
     let last = *moments.last().expect("fixes");
     assert!(last >= epochs_before as i64 + 90, "the last fix is {last} of {epochs_before} + 100");
-    let lake = images(&chain.lake());
+    let lake = images(Path::new(&chain.lake()));
     assert!(lake.iter().all(|image| made.contains(image)), "an image that nobody took");
     assert!(made.iter().rev().nth(1).is_some_and(|image| lake.contains(image)), "the camera is back");
     let lost = tables["gaps"].as_array().expect("a list");

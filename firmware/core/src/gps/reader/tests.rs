@@ -291,7 +291,8 @@ fn a_missing_checksum_is_damage_only_where_its_kind_of_sentence_has_them() {
 fn a_hundred_epochs_a_second_are_a_hundred() {
     let log: String = (0..100).map(|n| line(&rmc(&format!("120000.{n:02}"), "A", "010124"))).collect();
     assert_eq!(read(log).len(), 100);
-    let of = |n: u32, body: fn(&str) -> String| line(&body(&format!("1200{:02}.{:03}", n / 200, n % 200 * 5)));
+    let of =
+        |n: u32, body: fn(&str) -> String| line(&body(&format!("1200{:02}.{:03}", n / 200, n % 200 * 5)));
     let log: String =
         (0..500).flat_map(|n| [of(n, |t| gga(t, 1)), of(n, |t| rmc(t, "A", "010124"))]).collect();
     assert_eq!(read(log).len(), 500, "and two hundred are two hundred");
