@@ -22,7 +22,7 @@ impl Board {
     /// Switches a board on; `None` where the emulator is not on this machine.
     pub fn start(dir: &Path, options: &[&str]) -> Option<Self> {
         let modules = std::env::var_os("MILEPOST_EMULATOR").map(PathBuf::from).filter(|p| p.is_dir())?;
-        let firmware = Path::new(env!("CARGO_MANIFEST_DIR")).join("../firmware");
+        let firmware = Path::new("../firmware");
         let image = std::env::var_os("MILEPOST_FIRMWARE").map(PathBuf::from);
         let image = image.unwrap_or_else(|| firmware.join("prebuilt/pico.uf2"));
         let pty = dir.join("board");
