@@ -89,13 +89,24 @@ pub(super) struct Segment {
 struct Flight {
     at: (u64, u64),
     end: Place,
-    /// Acknowledged; such an entry may stand for several records that touch.
-    done: bool,
+    fate: Fate,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It waits for its acknowledgement.
+    Out,
+    /// Acknowledged. Such an entry may stand for several records that touch.
+    Acknowledged,
+    /// It could not be read, or was given up. It stands for no record in it: what could not be read once
+    /// may be read the next time.
+    PassedOver,
 }
 
 impl Flight {
     fn covers(&self, at: (u64, u64)) -> bool {
-        self.at == at || self.done && self.at < at && at < (self.end.segment, self.end.offset)
+        let end = (self.end.segment, self.end.offset);
+        self.at == at || self.fate == Fate::Acknowledged && self.at < at && at < end
     }
 }
 
@@ -170,24 +181,31 @@ impl Queue {
         if !done {
             self.handed = self.handed.max(end);
         }
+        let fate = if done { Fate::PassedOver } else { Fate::Out };
         let i = match self.find(key) {
-            Ok(i) => i,
+            Ok(i) => {
+                if self.flight[i].fate != Fate::Acknowledged {
+                    self.flight[i] = Flight { at: key, end, fate };
+                }
+                i
+            }
             Err(i) => {
-                self.flight.insert(i, Flight { at: key, end, done });
+                self.flight.insert(i, Flight { at: key, end, fate });
                 i
             }
         };
-        self.flight[i].done |= done;
-        let done = self.flight[i].done;
-        self.settle(i);
+        let done = self.flight[i].fate != Fate::Out;
+        self.advance();
         done
     }
 
     /// A record was acknowledged; one that is not in flight is none of ours any more.
     pub(super) fn ack(&mut self, at: (u64, u64)) {
         if let Ok(i) = self.find(at) {
-            self.acked += u64::from(!std::mem::replace(&mut self.flight[i].done, true));
-            self.settle(i);
+            let before = std::mem::replace(&mut self.flight[i].fate, Fate::Acknowledged);
+            self.acked += u64::from(before != Fate::Acknowledged);
+            self.join(i);
+            self.advance();
         }
     }
 
@@ -200,23 +218,23 @@ impl Queue {
         }
     }
 
-    /// An entry may be done now. It is joined with those beside it: while the oldest record has no
-    /// answer, the list would otherwise grow by each record behind it that has one.
-    fn settle(&mut self, i: usize) {
+    /// Joins an entry that was acknowledged with those beside it: while the oldest record has no answer,
+    /// the list would otherwise grow by each record behind it that has one.
+    fn join(&mut self, i: usize) {
         for second in [i + 1, i] {
             let Some(first) = second.checked_sub(1) else { continue };
             let (Some(a), Some(b)) = (self.flight.get(first), self.flight.get(second)) else { continue };
-            if a.done && b.done && (a.end.segment, a.end.offset) == b.at {
+            let both = a.fate == Fate::Acknowledged && b.fate == Fate::Acknowledged;
+            if both && (a.end.segment, a.end.offset) == b.at {
                 let end = b.end;
                 self.flight[first].end = end;
                 self.flight.remove(second);
             }
         }
-        self.advance();
     }
 
     fn advance(&mut self) {
-        while let Some(first) = self.flight.front().filter(|f| f.done) {
+        while let Some(first) = self.flight.front().filter(|f| f.fate != Fate::Out) {
             self.cursor = self.cursor.max(first.end);
             self.flight.pop_front();
         }
@@ -262,5 +280,19 @@ mod tests {
         assert!((1..1000).all(|n| queue.pass(place(n), after(n), false)), "and none of them is sent again");
         queue.ack(at(0));
         assert_eq!((queue.flight.len(), queue.cursor.index), (0, 1000));
+    }
+
+    #[test]
+    fn what_could_not_be_read_once_and_can_be_now_is_handed_out() {
+        let place = |index: u64| Place { segment: 1, offset: 16 + index * 8, index };
+        let mut queue = Queue::default();
+        assert!(!queue.pass(place(0), place(1), false));
+        assert!(queue.pass(place(1), place(10), true), "damage, for all that one can see");
+        // After a new connection.
+        assert!((0..10).all(|n| !queue.pass(place(n), place(n + 1), false)));
+        queue.ack((1, place(0).offset));
+        assert_eq!(queue.cursor.index, 1, "no record behind it was answered");
+        (1..10).for_each(|n| queue.ack((1, place(n).offset)));
+        assert_eq!((queue.cursor.index, queue.acked), (10, 10));
     }
 }
