@@ -30,8 +30,9 @@ pub(crate) fn kill_group(leader: u32) {
     }
 }
 
-/// Lets this process have `wanted` files and sockets open at once, as far as the system's hard limit goes;
-/// returns how many it may have now. A shell usually starts its programs with 1,024.
+/// Lets this process have `wanted` files and sockets open at once, as far as the system's hard limit goes.
+/// Returns how many it may have now, or `wanted` where the system does not say. A shell usually starts its
+/// programs with 1,024.
 pub fn allow_open_files(wanted: u64) -> u64 {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a live, writable `rlimit`.
