@@ -126,6 +126,44 @@ fn harms(lake: &Lake) -> Vec<(&'static str, String, Harm)> {
         ),
         ("a manifest of a newer format", named(&manifest), edit(&manifest, |m| m["format"] = json!(2))),
     ];
+    // What nothing but the links of the ledger's objects tells.
+    harms.extend([
+        ("a claim of another shape", named(&claim), edit(&claim, |c| c["shape"]["zstd_level"] = json!(9))),
+        ("a claim by somebody else", named(&claim), edit(&claim, |c| c["by"] = json!("me"))),
+        ("a claim that inherits", named(&claim), edit(&claim, |c| c["inherits"] = json!([]))),
+        ("a manifest with more duplicates", named(&manifest), {
+            edit(&manifest, |m| {
+                m["duplicates"] = json!(5);
+                m["readings"] = json!(m["rows"].as_u64().unwrap() + 5);
+            })
+        }),
+        ("a manifest without its link", named(&manifest), {
+            edit(&manifest, |m| drop(m.as_object_mut().unwrap().remove("claim_sha256")))
+        }),
+    ]);
+    let parts = [first.clone(), manifest.clone(), claim.clone()];
+    harms.push(("two swapped rows, and a ledger that was edited to match", named(&manifest), {
+        harm(move |lake: &Lake| {
+            let [key, manifest, claim] = &parts;
+            lake.change(key, |body| reencode(body, |rows| rows.swap(3, 4)));
+            lake.match_ledger(key, manifest, claim);
+        })
+    }));
+    let newest = |kind: &str| lake.files(&format!("_milepost/{kind}/gps_data/")).remove(0);
+    let parts = [second.clone(), newest("manifests"), newest("claims")];
+    let moved = second.replace(&dt, "gps_data/dt=2026-11-29");
+    harms.push(("a file on another date, and a ledger that was edited to match", moved, {
+        harm(move |lake: &Lake| {
+            let [file, manifest, claim] = &parts;
+            lake.move_to("2026-11-29", file, manifest, claim);
+        })
+    }));
+    harms.push(("the newest manifest deleted", newest("claims"), remove(&newest("manifests"))));
+    let signed = claim.replace("/00000/", "/+0000/");
+    harms.push(("a partition with a sign", signed.clone(), copy(&claim, &signed)));
+    for key in ["_images/x.parquet", "_milepost/x.parquet", "_milepost/x/y.json", ".tmp/x.parquet"] {
+        harms.push(("a file where no table is", named(key), copy(&first, key)));
+    }
     // What is done to a file and to everything that speaks of it.
     let oldest = [first, manifest.clone(), claim.clone()];
     harms.push((
@@ -175,6 +213,23 @@ fn whatever_is_done_to_a_lake_is_found_and_named() {
         assert!(text.contains(&object), "{what}: {object} is not named:\n{text}");
         assert!(text.contains("verdict: bad") || what == "everything deleted", "{what}:\n{text}");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn links_and_names_that_are_no_text_are_found_in_a_folder() {
+    use std::os::unix::ffi::OsStrExt;
+    let lake = Lake::written_by_a_sink();
+    let (link, name) = (lake.path().join("other"), std::ffi::OsStr::from_bytes(b"gps_data/\xff.parquet"));
+    std::os::unix::fs::symlink(lake.path().join("gps_data"), &link).unwrap();
+    let (status, text) = audit_folder(lake.path());
+    assert_eq!(status, Some(1));
+    assert!(text.contains("other: it is a link"), "{text}");
+    std::fs::remove_file(link).unwrap();
+    std::fs::copy(lake.path().join(&lake.files("gps_data/")[0]), lake.path().join(name)).unwrap();
+    let (status, text) = audit_folder(lake.path());
+    assert_eq!(status, Some(1));
+    assert!(text.contains("its name is no UTF-8"), "{text}");
 }
 
 #[test]

@@ -28,6 +28,7 @@ fn claim_as_an_older_sink(kafka: &Kafka, lake: &Path, records: i64) {
         first: first + 1,
         last: first + records,
         previous: Some(first),
+        previous_sha256: None,
         shape: Shape { frame_max: 0, row_group_rows: 1000, zstd_level: 1, images: String::new() },
         files: Vec::new(),
         inherits: Vec::new(),

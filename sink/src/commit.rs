@@ -108,8 +108,10 @@ pub struct Committer {
     memory_at: Option<Newest>,
     /// Whose rows the memory began with.
     inherits: Vec<Former>,
-    /// The claim at hand, what it makes, and what was put of it.
+    /// The claim at hand, the digest of the object that it is in the store, what it makes, and what was
+    /// put of it.
     claim: Option<Claim>,
+    claim_sha256: Option<String>,
     built: Option<Built>,
     put: Vec<(Written, Vec<Seen>)>,
     /// The keys of its images and unread records that were put.
@@ -119,7 +121,16 @@ pub struct Committer {
 }
 
 /// The newest finished claim; none before the first.
-type Newest = Option<(u64, i64)>;
+type Newest = Option<Finished>;
+
+/// A claim that has its manifest.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Finished {
+    pub number: u64,
+    pub first: i64,
+    /// SHA-256 of the manifest, hex.
+    pub sha256: String,
+}
 
 impl Committer {
     /// The id of the topic whose records these are.
@@ -138,6 +149,7 @@ impl Committer {
             memory_at: None,
             inherits: Vec::new(),
             claim: None,
+            claim_sha256: None,
             built: None,
             put: Vec::new(),
             aside: BTreeSet::new(),
@@ -192,7 +204,7 @@ impl Committer {
     }
 
     async fn try_write(&mut self, last: i64, records: Vec<Record>) -> Result<i64, CommitError> {
-        let (number, previous) = self.position();
+        let (number, previous, previous_sha256) = self.position();
         let (first, shape) = (self.next, self.context.shape.clone());
         let range = Range { first, last };
         let built = self.build(range, shape.clone(), records).await?;
@@ -204,6 +216,7 @@ impl Committer {
             first,
             last,
             previous,
+            previous_sha256,
             shape,
             files: built.files.iter().map(planned).collect(),
             inherits: if number == 0 { self.inherits.clone() } else { Vec::new() },
@@ -329,12 +342,14 @@ impl Committer {
 
     async fn read_claim(&mut self, first: i64) -> Result<Range, CommitError> {
         let key = self.chain.claim(first);
-        let claim: Claim = ledger::parse(&key, &self.must_get(&key).await?)?;
+        let bytes = self.must_get(&key).await?;
+        let claim: Claim = ledger::parse(&key, &bytes)?;
         if claim.chain != self.chain || claim.first != first || claim.last < first {
             return Err(BadObject { key, why: "it speaks of other offsets than its name".into() }.into());
         }
         let range = Range { first, last: claim.last };
         self.claim = Some(claim);
+        self.claim_sha256 = Some(sha256(&bytes));
         Ok(range)
     }
 
@@ -346,7 +361,7 @@ impl Committer {
         let previous = self.claim.as_ref().and_then(|c| c.previous);
         let Some(bytes) = found else {
             match previous {
-                Some(first) if self.memory_at.is_some_and(|at| at.is_some_and(|(_, f)| f == first)) => {}
+                Some(first) if self.stands_after(first) => {}
                 Some(first) => self.load_memory(first).await?,
                 None => {
                     let inherits = self.claim.as_ref().map(|c| c.inherits.clone()).unwrap_or_default();
@@ -358,23 +373,28 @@ impl Committer {
         let manifest: Manifest = ledger::parse(&key, &bytes)?;
         let mine = manifest.by == self.context.by;
         self.remember_news(&manifest);
-        match self.memory_at {
-            Some(Some((_, first))) if first == range.first => {}
-            Some(Some((_, first))) if Some(first) == previous => self.take_in(&manifest, mine),
-            at => {
-                self.load_memory(range.first).await?;
-                if mine && at == Some(None) && previous.is_none() {
-                    self.context.board.committed(&manifest);
-                }
+        if self.stands_after(range.first) {
+        } else if previous.is_some_and(|first| self.stands_after(first)) {
+            self.take_in(&manifest, sha256(&bytes), mine);
+        } else {
+            let began = self.memory_at == Some(None);
+            self.load_memory(range.first).await?;
+            if mine && began && previous.is_none() {
+                self.context.board.committed(&manifest);
             }
         }
         Ok(true)
     }
 
+    /// Whether the memory includes the claim that begins at `first`, and none after it.
+    fn stands_after(&self, first: i64) -> bool {
+        matches!(&self.memory_at, Some(Some(at)) if at.first == first)
+    }
+
     async fn load_memory(&mut self, newest: i64) -> Result<(), CommitError> {
-        let (memory, number) = recall::chain(&*self.context.store, &self.chain, newest).await?;
+        let (memory, finished) = recall::chain(&*self.context.store, &self.chain, newest).await?;
         self.memory = Arc::new(memory);
-        self.memory_at = Some(Some((number, newest)));
+        self.memory_at = Some(Some(finished));
         Ok(())
     }
 
@@ -386,9 +406,9 @@ impl Committer {
         Ok(())
     }
 
-    fn take_in(&mut self, manifest: &Manifest, mine: bool) {
+    fn take_in(&mut self, manifest: &Manifest, sha256: String, mine: bool) {
         Arc::make_mut(&mut self.memory).apply(&manifest.seen, manifest.last);
-        self.memory_at = Some(Some((manifest.number, manifest.first)));
+        self.memory_at = Some(Some(Finished { number: manifest.number, first: manifest.first, sha256 }));
         if mine {
             self.context.board.committed(manifest);
         }
@@ -397,8 +417,9 @@ impl Committer {
     async fn put_claim(&mut self) -> Result<Put, CommitError> {
         self.check_topic().await?;
         let Some(claim) = &self.claim else { return Err(self.nothing_at_hand()) };
-        let key = self.chain.claim(claim.first);
-        Ok(self.context.store.put_if_absent(&key, ledger::write(claim).into()).await?)
+        let (key, body) = (self.chain.claim(claim.first), ledger::write(claim));
+        self.claim_sha256 = Some(sha256(&body));
+        Ok(self.context.store.put_if_absent(&key, body.into()).await?)
     }
 
     /// Asked after the last record was read: what has this id now had it then.
@@ -413,7 +434,9 @@ impl Committer {
 
     async fn compare_claim(&mut self, range: Range) -> Result<bool, CommitError> {
         let key = self.chain.claim(range.first);
-        let theirs: Claim = ledger::parse(&key, &self.must_get(&key).await?)?;
+        let bytes = self.must_get(&key).await?;
+        let theirs: Claim = ledger::parse(&key, &bytes)?;
+        self.claim_sha256 = Some(sha256(&bytes));
         Ok(self.claim.as_ref().is_some_and(|mine| mine.same_work(&theirs)))
     }
 
@@ -516,6 +539,7 @@ impl Committer {
             first: claim.first,
             last: claim.last,
             previous: claim.previous,
+            claim_sha256: self.claim_sha256.clone(),
             records: built.records,
             lost: built.lost.clone(),
             frames: built.frames,
@@ -531,11 +555,12 @@ impl Committer {
             by: self.context.by.clone(),
             at_ms: (self.context.now_ms)(),
         };
-        let key = self.chain.manifest(range.first);
-        let put = self.context.store.put_if_absent(&key, ledger::write(&manifest).into()).await?;
+        let (key, body) = (self.chain.manifest(range.first), ledger::write(&manifest));
+        let sha256 = sha256(&body);
+        let put = self.context.store.put_if_absent(&key, body.into()).await?;
         if put == Put::Created {
             self.memory = Arc::new(after);
-            self.memory_at = Some(Some((manifest.number, manifest.first)));
+            self.memory_at = Some(Some(Finished { number: manifest.number, first: manifest.first, sha256 }));
             self.context.board.committed(&manifest);
             self.remember_news(&manifest);
         }
@@ -562,11 +587,11 @@ impl Committer {
         recall::must_get(&*self.context.store, key).await
     }
 
-    /// The next claim's number, and the first offset of the one before it.
-    fn position(&self) -> (u64, Option<i64>) {
-        match self.memory_at.flatten() {
-            Some((number, first)) => (number + 1, Some(first)),
-            None => (0, None),
+    /// The next claim's number; of the one before it the first offset, and the manifest's digest.
+    fn position(&self) -> (u64, Option<i64>, Option<String>) {
+        match self.memory_at.as_ref().and_then(Option::as_ref) {
+            Some(at) => (at.number + 1, Some(at.first), Some(at.sha256.clone())),
+            None => (0, None, None),
         }
     }
 

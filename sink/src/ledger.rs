@@ -150,6 +150,10 @@ pub struct Claim {
     pub last: i64,
     /// The previous claim's first offset.
     pub previous: Option<i64>,
+    /// SHA-256 of the previous claim's manifest as it lies in the store, hex: whoever changes what has
+    /// been committed breaks every later link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_sha256: Option<String>,
     /// What else decides the files.
     pub shape: Shape,
     /// The files to come.
@@ -242,6 +246,9 @@ pub struct Manifest {
     pub last: i64,
     /// As in the claim.
     pub previous: Option<i64>,
+    /// SHA-256 of the claim as it lies in the store, hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_sha256: Option<String>,
     /// Kafka records read.
     pub records: u64,
     /// Offsets that Kafka had no record for any more.

@@ -6,7 +6,8 @@
 //! it inherits from, and how far they had come, so that whoever does the claim again drops the same
 //! readings. A reading's vehicle keeps its partition, so the same partition of each is enough.
 
-use crate::commit::CommitError;
+use crate::build::sha256;
+use crate::commit::{CommitError, Finished};
 use crate::dedupe::Memory;
 use crate::ledger::{self, BadObject, Chain, Claim, FORMAT, Former, Manifest, State};
 use crate::parquet_file::look_into;
@@ -20,32 +21,44 @@ pub(crate) async fn must_get(store: &dyn Store, key: &str) -> Result<Bytes, Comm
     Ok(found.ok_or_else(|| BadObject { key: key.into(), why: "it is missing".into() })?)
 }
 
-/// The memory of a chain after the claim that begins at `newest`, and that claim's number: reads
+/// The memory of a chain after the claim that begins at `newest`, and what identifies that claim: reads
 /// manifests backwards to one that has the whole state, or to the first, and applies them.
 pub(crate) async fn chain(
     store: &dyn Store,
     chain: &Chain,
     newest: i64,
-) -> Result<(Memory, u64), CommitError> {
-    let (mut first, mut number) = (newest, None);
-    let mut manifests: Vec<Manifest> = Vec::new();
+) -> Result<(Memory, Finished), CommitError> {
+    let (mut manifest, sha256) = read_manifest(store, chain, newest).await?;
+    let finished = Finished { number: manifest.number, first: newest, sha256 };
+    let mut later = Vec::new();
     let mut memory = loop {
-        let key = chain.manifest(first);
-        let manifest: Manifest = ledger::parse(&key, &must_get(store, &key).await?)?;
-        number = number.or(Some(manifest.number));
         if let Some(key) = &manifest.state {
             break Memory::from_state(&ledger::parse(key, &must_get(store, key).await?)?);
         }
-        let previous = manifest.previous;
-        manifests.push(manifest);
-        first = match previous {
+        let (first, previous) = (manifest.first, manifest.previous);
+        later.push(manifest);
+        manifest = match previous {
             None => break Memory::default(),
-            Some(p) if p < first => p,
-            Some(_) => return Err(BadObject { key, why: "its previous is not before it".into() }.into()),
+            Some(p) if p < first => read_manifest(store, chain, p).await?.0,
+            Some(_) => {
+                let key = chain.manifest(first);
+                return Err(BadObject { key, why: "its previous is not before it".into() }.into());
+            }
         };
     };
-    manifests.iter().rev().for_each(|m| memory.apply(&m.seen, m.last));
-    Ok((memory, number.unwrap_or(0)))
+    later.iter().rev().for_each(|m| memory.apply(&m.seen, m.last));
+    Ok((memory, finished))
+}
+
+/// A manifest, and the digest of its object.
+async fn read_manifest(
+    store: &dyn Store,
+    chain: &Chain,
+    first: i64,
+) -> Result<(Manifest, String), CommitError> {
+    let key = chain.manifest(first);
+    let bytes = must_get(store, &key).await?;
+    Ok((ledger::parse(&key, &bytes)?, sha256(&bytes)))
 }
 
 /// The chains that a new one inherits from: the same partition of every other incarnation of the topic,

@@ -2,7 +2,7 @@
 
 use super::account::{Account, Boot};
 use super::intervals::Intervals;
-use super::ledger::{self, ChainId, Claim, Manifest};
+use super::ledger::{self, ChainId, Claim, Manifest, Object, hex};
 use super::listing::{IMAGES, Listing, PAGE, hash, list, may_be_read, name_of};
 use super::report::{Fault, Report};
 use super::table::{self, Contents, Run};
@@ -15,9 +15,12 @@ use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Small objects fetched at a time.
 const FETCHES: usize = 32;
+/// How often, a second apart, a claim without a manifest is looked at again: a sink may be at it.
+const LOOKS: u32 = 5;
 
 /// Reads the whole lake; with the images' contents where `images` says so.
 pub(super) async fn read(
@@ -40,9 +43,9 @@ pub(super) async fn read(
     for chain in lake.chains() {
         lake.chain(&chain).await?;
     }
+    lake.waiting().await?;
     lake.unnamed_files().await?;
     lake.judge_unread();
-    lake.judge_unfinished();
     lake.report.ledger.images = lake.images.len() as u64;
     match images {
         true => lake.read_images().await,
@@ -58,8 +61,8 @@ struct Lake<'a> {
     /// Images that rows name, by the hash of the key.
     images: HashSet<u64>,
     unread: Vec<Unread>,
-    /// Newest claims without a manifest, with the rows of their files that are not there.
-    waiting: Vec<(ChainId, String, u64)>,
+    /// Newest claims without a manifest.
+    waiting: Vec<(ChainId, Object<Claim>)>,
     /// Chains whose topic was made again since.
     inherited: BTreeSet<ChainId>,
 }
@@ -95,24 +98,20 @@ impl Lake<'_> {
         self.report.ledger.chains += 1;
         let claims = self.listing.claims.remove(chain).unwrap_or_default();
         let manifests = self.listing.manifests.remove(chain).unwrap_or_default();
-        let mut claims: Vec<(String, Claim)> = self.objects(claims, |c: &Claim| &c.place).await?;
-        claims.sort_by_key(|(_, c)| c.place.first);
-        let manifests: Vec<(String, Manifest)> = self.objects(manifests, |m: &Manifest| &m.place).await?;
-        let manifests: BTreeMap<u64, _> =
-            manifests.into_iter().map(|(k, m)| (m.place.first, (k, m))).collect();
+        let mut claims = self.objects(claims, |c: &Claim| &c.place).await?;
+        claims.sort_by_key(|c| c.value.place.first);
+        let manifests = self.objects(manifests, |m: &Manifest| &m.place).await?;
+        let manifests: BTreeMap<u64, _> = manifests.into_iter().map(|m| (m.value.place.first, m)).collect();
         let (faults, unfinished) = ledger::check_chain(&claims, &manifests);
         faults.into_iter().for_each(|f| self.report.fault(f));
         self.report.ledger.claims += claims.len() as u64;
-        for (_, claim) in &claims {
+        for claim in &claims {
             let former = |f: &ledger::Former| ChainId { topic_id: f.topic_id.clone(), ..chain.clone() };
-            self.inherited.extend(claim.inherits.iter().map(former));
+            self.inherited.extend(claim.value.inherits.iter().map(former));
         }
-        if let Some(claim) = unfinished {
-            self.report.ledger.unfinished += 1;
-            self.unfinished(chain, claim).await?;
-        }
-        for (key, manifest) in manifests.values() {
-            self.manifest(key, manifest).await?;
+        self.waiting.extend(unfinished.map(|claim| (chain.clone(), claim.clone())));
+        for manifest in manifests.values() {
+            self.manifest(&manifest.key, &manifest.value).await?;
         }
         self.files_of(manifests.into_values().collect()).await
     }
@@ -122,14 +121,14 @@ impl Lake<'_> {
         &mut self,
         keys: Vec<String>,
         place: impl Fn(&T) -> &ledger::Place + Copy,
-    ) -> Result<Vec<(String, T)>, Failure> {
+    ) -> Result<Vec<Object<T>>, Failure> {
         let store = &self.store;
         let get = |key: String| async move { store.get(&key).await.map(|body| (key, body)) };
         let mut bodies = stream::iter(keys).map(get).buffer_unordered(FETCHES);
         let mut objects = Vec::new();
         while let Some((key, body)) = bodies.try_next().await? {
-            match ledger::parse(&key, &body.unwrap_or_default(), place) {
-                Ok(object) => objects.push((key, object)),
+            match ledger::parse(key, &body.unwrap_or_default(), place) {
+                Ok(object) => objects.push(object),
                 Err(fault) => self.report.fault(fault),
             }
         }
@@ -203,16 +202,74 @@ impl Lake<'_> {
         }
     }
 
-    /// A claim that waits for its manifest waits in vain where its topic was made again.
-    fn judge_unfinished(&mut self) {
-        for (chain, key, missing) in std::mem::take(&mut self.waiting) {
-            if missing > 0 && self.inherited.contains(&chain) {
-                let what = format!(
-                    "its topic was made again before {missing} of the rows it announces were written"
-                );
-                self.report.fault(Fault::new(key, what));
+    /// Looks after claims that had no manifest when their chain was read.
+    async fn waiting(&mut self) -> Result<(), Failure> {
+        for look in 0..=LOOKS {
+            let waiting = std::mem::take(&mut self.waiting);
+            // Nobody finishes a claim whose topic was made again.
+            if waiting.iter().all(|(chain, _)| self.inherited.contains(chain)) {
+                self.waiting = waiting;
+                break;
+            }
+            if look > 0 {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+            for (chain, claim) in waiting {
+                let key = ledger::beside("manifests", &claim.value.place) + ".json";
+                let Some(body) = self.store.get(&key).await? else {
+                    self.waiting.push((chain, claim));
+                    continue;
+                };
+                match ledger::parse(key, &body, |m: &Manifest| &m.place) {
+                    Ok(manifest) => {
+                        let mut faults = Vec::new();
+                        ledger::compare(&claim, &manifest, &mut faults);
+                        faults.into_iter().for_each(|f| self.report.fault(f));
+                        self.manifest(&manifest.key, &manifest.value).await?;
+                        self.files_of(vec![manifest]).await?;
+                    }
+                    Err(fault) => self.report.fault(fault),
+                }
             }
         }
+        for (chain, claim) in std::mem::take(&mut self.waiting) {
+            self.report.ledger.unfinished += 1;
+            self.unfinished(&chain, &claim).await?;
+        }
+        Ok(())
+    }
+
+    /// Files of the newest claim of a chain, which has no manifest: they count, as readers see them.
+    async fn unfinished(&mut self, chain: &ChainId, claim: &Object<Claim>) -> Result<(), Failure> {
+        let mut missing = 0u64;
+        for file in &claim.value.files {
+            let Some((size, named)) = self.listing.files.get_mut(&file.key) else {
+                missing = missing.saturating_add(file.rows);
+                continue;
+            };
+            *named = true;
+            let (size, table) = (*size, table_of(&file.key).to_owned());
+            match self.contents(&table, &file.key).await? {
+                Ok(contents) if contents.rows == file.rows => self.enter(&table, &file.key, size, contents),
+                Ok(contents) => {
+                    let what = format!("it has {} rows, and its claim says {}", contents.rows, file.rows);
+                    self.report.table_fault(&table, Fault::new(&file.key, what));
+                }
+                Err(what) => self.report.table_fault(&table, Fault::new(&file.key, what)),
+            }
+        }
+        let what = match self.inherited.contains(chain) {
+            false => format!(
+                "it has no manifest, and {missing} of the rows it announces are not written: start a sink, which \
+                 finishes it, and audit again"
+            ),
+            true if missing > 0 => {
+                format!("its topic was made again before {missing} of the rows it announces were written")
+            }
+            true => return Ok(()),
+        };
+        self.report.fault(Fault::new(&claim.key, what));
+        Ok(())
     }
 
     /// Reads every image that a row names, and compares it with its name.
@@ -240,11 +297,11 @@ impl Lake<'_> {
     }
 
     /// Reads the files of a chain's manifests, as many manifests at a time as there are cores.
-    async fn files_of(&mut self, manifests: Vec<(String, Manifest)>) -> Result<(), Failure> {
+    async fn files_of(&mut self, manifests: Vec<Object<Manifest>>) -> Result<(), Failure> {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
         let store = self.store.clone();
         let mut done = stream::iter(manifests)
-            .map(|(key, manifest)| tokio::spawn(fetch(store.clone(), key, manifest)))
+            .map(|manifest| tokio::spawn(fetch(store.clone(), manifest.key, manifest.value)))
             .buffer_unordered(cores + 1);
         while let Some(fetched) = done.try_next().await? {
             self.enter_manifest(fetched?);
@@ -305,28 +362,6 @@ impl Lake<'_> {
                 ),
             }
         }
-    }
-
-    /// Files of the newest claim of a chain, which has no manifest yet: they count, as readers see them.
-    async fn unfinished(&mut self, chain: &ChainId, claim: &Claim) -> Result<(), Failure> {
-        let absent = claim.files.iter().filter(|f| !self.listing.files.contains_key(&f.key));
-        let missing = absent.map(|f| f.rows).fold(0, u64::saturating_add);
-        let key = ledger::beside("claims", &claim.place) + ".json";
-        self.waiting.push((chain.clone(), key, missing));
-        for file in &claim.files {
-            let Some((size, named)) = self.listing.files.get_mut(&file.key) else { continue };
-            *named = true;
-            let (size, table) = (*size, table_of(&file.key).to_owned());
-            match self.contents(&table, &file.key).await? {
-                Ok(contents) if contents.rows == file.rows => self.enter(&table, &file.key, size, contents),
-                Ok(contents) => {
-                    let what = format!("it has {} rows, and its claim says {}", contents.rows, file.rows);
-                    self.report.table_fault(&table, Fault::new(&file.key, what));
-                }
-                Err(what) => self.report.table_fault(&table, Fault::new(&file.key, what)),
-            }
-        }
-        Ok(())
     }
 
     /// Files in the tables that the ledger does not know. Their rows count, as readers see them.
@@ -394,6 +429,9 @@ async fn fetch(store: Arc<dyn Store>, key: String, manifest: Manifest) -> Result
                 if contents.rows != file.rows {
                     fault(format!("it has {} rows, and the manifest says {}", contents.rows, file.rows));
                 }
+                if let Some(what) = misplaced(&file.dt, &contents.days, fetched.manifest.record_ms) {
+                    fault(what);
+                }
                 fetched.contents.push((i, contents));
             }
             Err(what) => fault(what),
@@ -402,12 +440,22 @@ async fn fetch(store: Arc<dyn Store>, key: String, manifest: Manifest) -> Result
     Ok(fetched)
 }
 
-fn digest_and_read(table: &str, body: Bytes) -> ((u64, String), Result<Contents, String>) {
-    ((body.len() as u64, hex(&Sha256::digest(&body))), table::read(table, body))
+/// What is wrong with the date of a file: a row lies on the day of its time, or of its Kafka record where
+/// its time is before 2015 or more than a day after the record's.
+pub(super) fn misplaced(dt: &str, days: &BTreeSet<i64>, record_ms: Option<(i64, i64)>) -> Option<String> {
+    const DAY_MS: i64 = 86_400_000;
+    const YEAR_2015: i64 = 16_436;
+    let day = ledger::day_of(dt)?;
+    let of_records = record_ms.map(|(from, to)| from.div_euclid(DAY_MS)..=to.div_euclid(DAY_MS));
+    let may_be_elsewhere = |other: i64| {
+        of_records.as_ref().is_some_and(|r| r.contains(&day) && (other < YEAR_2015 || other > *r.start()))
+    };
+    let odd = days.iter().copied().find(|&other| other != day && !may_be_elsewhere(other))?;
+    Some(format!("a row in it is of another day: day {odd} since 1970, and not {day}"))
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
+fn digest_and_read(table: &str, body: Bytes) -> ((u64, String), Result<Contents, String>) {
+    ((body.len() as u64, hex(&Sha256::digest(&body))), table::read(table, body))
 }
 
 /// Compares the rows of a manifest's files with those it says it stands for.

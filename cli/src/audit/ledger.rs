@@ -3,7 +3,9 @@
 
 use super::report::Fault;
 use serde::Deserialize;
+use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 /// What all claims' keys begin with.
 pub(crate) const CLAIMS: &str = "_milepost/claims/";
@@ -23,7 +25,9 @@ pub(crate) fn parse_key(key: &str) -> Option<(ChainId, u64)> {
     let rest = key.strip_prefix(CLAIMS).or_else(|| key.strip_prefix(MANIFESTS))?;
     let mut parts = rest.strip_suffix(".json")?.split('/');
     let (topic, topic_id, partition, inverted) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    let numbers = partition.len() == 5 && inverted.len() == 19 && parts.next().is_none();
+    // `parse` alone would take a sign.
+    let digits = |text: &str, n| text.len() == n && text.bytes().all(|b| b.is_ascii_digit());
+    let numbers = digits(partition, 5) && digits(inverted, 19) && parts.next().is_none();
     let inverted: u64 = inverted.parse().ok()?;
     let first = (i64::MAX as u64).checked_sub(inverted)?;
     let chain =
@@ -48,11 +52,37 @@ pub(crate) fn is_table_and_date(table: &str, dt: &str) -> bool {
         && dt.bytes().enumerate().all(of_date)
 }
 
+/// Days since 1970 of a date of the Gregorian calendar, `YYYY-MM-DD` ("days from civil" of Howard
+/// Hinnant's date algorithms).
+pub(crate) fn day_of(dt: &str) -> Option<i64> {
+    let number = |at: Range<usize>| dt.get(at)?.parse::<i64>().ok();
+    let (year, month, day) = (number(0..4)?, number(5..7)?, number(8..10)?);
+    // Years begin in March, so that the leap day is their last.
+    let (year, month) = if month > 2 { (year, month - 3) } else { (year - 1, month + 9) };
+    let (era, year_of_era) = (year.div_euclid(400), year.rem_euclid(400));
+    let day_of_year = (153 * month + 2) / 5 + day - 1;
+    Some(era * 146_097 + year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year - 719_468)
+}
+
+/// Bytes as hex digits.
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// What the key of another object of a claim begins with: its state's, or its unread records'.
 pub(crate) fn beside(kind: &str, place: &Place) -> String {
     let Place { topic, topic_id, partition, first, .. } = place;
     let inverted = (i64::MAX as u64).saturating_sub(*first);
     format!("_milepost/{kind}/{topic}/{topic_id}/{partition:05}/{inverted:019}")
+}
+
+/// A claim or a manifest, as it lies in the store.
+#[derive(Clone, Debug)]
+pub(crate) struct Object<T> {
+    pub key: String,
+    /// SHA-256 of its bytes, hex.
+    pub sha256: String,
+    pub value: T,
 }
 
 /// What a claim and its manifest both say.
@@ -73,6 +103,8 @@ pub(crate) struct Place {
 pub(crate) struct Claim {
     #[serde(flatten)]
     pub place: Place,
+    #[serde(default)]
+    pub previous_sha256: Option<String>,
     pub files: Vec<ClaimedFile>,
     #[serde(default)]
     pub inherits: Vec<Former>,
@@ -96,6 +128,8 @@ pub(crate) struct ClaimedFile {
 pub(crate) struct Manifest {
     #[serde(flatten)]
     pub place: Place,
+    #[serde(default)]
+    pub claim_sha256: Option<String>,
     pub records: u64,
     pub lost: Vec<(u64, u64)>,
     pub frames: u64,
@@ -106,6 +140,8 @@ pub(crate) struct Manifest {
     pub files: Vec<File>,
     pub seen: Vec<Seen>,
     pub state: Option<String>,
+    /// Smallest and largest Kafka timestamp, ms.
+    pub record_ms: Option<(i64, i64)>,
 }
 
 /// Records that were kept as they came.
@@ -140,15 +176,15 @@ pub(crate) struct Seen {
 
 /// What a key below [`CLAIMS`] or [`MANIFESTS`] holds, or why it cannot be used.
 pub(crate) fn parse<T: for<'de> Deserialize<'de>>(
-    key: &str,
+    key: String,
     body: &[u8],
     place: impl Fn(&T) -> &Place,
-) -> Result<T, Fault> {
+) -> Result<Object<T>, Fault> {
     let (chain, first) =
-        parse_key(key).ok_or_else(|| Fault::new(key, "its key is none that the ledger's format knows"))?;
-    let object: T =
-        serde_json::from_slice(body).map_err(|e| Fault::new(key, format!("it cannot be read: {e}")))?;
-    let p = place(&object);
+        parse_key(&key).ok_or_else(|| Fault::new(&key, "its key is none that the ledger's format knows"))?;
+    let value: T =
+        serde_json::from_slice(body).map_err(|e| Fault::new(&key, format!("it cannot be read: {e}")))?;
+    let p = place(&value);
     if p.format != 1 {
         let what = format!("its format is {}, and this program reads format 1: upgrade it", p.format);
         return Err(Fault::new(key, what));
@@ -157,24 +193,25 @@ pub(crate) fn parse<T: for<'de> Deserialize<'de>>(
     if (own, p.first) != (chain, first) {
         return Err(Fault::new(key, "it is of another chain or offset than its key says"));
     }
-    match p.first <= p.last && p.last <= i64::MAX as u64 {
-        true => Ok(object),
-        false => Err(Fault::new(key, format!("it ends at offset {}, before it begins", p.last))),
+    if p.first > p.last || p.last > i64::MAX as u64 {
+        return Err(Fault::new(key, format!("it ends at offset {}, before it begins", p.last)));
     }
+    Ok(Object { key, sha256: hex(&Sha256::digest(body)), value })
 }
 
 /// Follows the claims of one chain, in the order of their offsets, and compares each with its manifest.
 /// `manifests` is by first offset. What it returns beside faults: the newest claim, where it has no
 /// manifest yet.
 pub(crate) fn check_chain<'a>(
-    claims: &'a [(String, Claim)],
-    manifests: &BTreeMap<u64, (String, Manifest)>,
-) -> (Vec<Fault>, Option<&'a Claim>) {
+    claims: &'a [Object<Claim>],
+    manifests: &BTreeMap<u64, Object<Manifest>>,
+) -> (Vec<Fault>, Option<&'a Object<Claim>>) {
     let mut faults = Vec::new();
     let mut before: Option<&Place> = None;
     let mut unfinished = None;
-    for (i, (key, claim)) in claims.iter().enumerate() {
-        let place = &claim.place;
+    let mut linked = false;
+    for (i, claim) in claims.iter().enumerate() {
+        let Object { key, value: Claim { place, previous_sha256, .. }, .. } = claim;
         let (number, first, previous) = match before {
             None => (0, 0, None),
             Some(b) => (b.number + 1, b.last + 1, Some(b.first)),
@@ -188,29 +225,42 @@ pub(crate) fn check_chain<'a>(
                 ),
             ));
         }
+        if let Some(before) = before.and_then(|b| manifests.get(&b.first)) {
+            // The first claims of a lake may have been made by a sink that did not link them yet.
+            linked |= previous_sha256.is_some();
+            if linked && previous_sha256.as_ref() != Some(&before.sha256) {
+                let what = format!("it is not the one that the claim after it, {key}, was made after");
+                faults.push(Fault::new(&before.key, what));
+            }
+        }
         match manifests.get(&place.first) {
-            Some((key, manifest)) => compare(key, claim, manifest, &mut faults),
+            Some(manifest) => compare(claim, manifest, &mut faults),
             None if i + 1 == claims.len() => unfinished = Some(claim),
             None => faults.push(Fault::new(key, "its manifest is missing, and later claims exist")),
         }
         before = Some(place);
     }
-    let known: BTreeSet<u64> = claims.iter().map(|(_, c)| c.place.first).collect();
-    for (first, (key, _)) in manifests {
+    let known: BTreeSet<u64> = claims.iter().map(|c| c.value.place.first).collect();
+    for (first, manifest) in manifests {
         if !known.contains(first) {
-            faults.push(Fault::new(key, "its claim is missing"));
+            faults.push(Fault::new(&manifest.key, "its claim is missing"));
         }
     }
     (faults, unfinished)
 }
 
-fn compare(key: &str, claim: &Claim, manifest: &Manifest, faults: &mut Vec<Fault>) {
-    if claim.place != manifest.place {
+/// Compares a claim with its manifest.
+pub(crate) fn compare(claim: &Object<Claim>, manifest: &Object<Manifest>, faults: &mut Vec<Fault>) {
+    let (key, manifest) = (&manifest.key, &manifest.value);
+    if claim.value.place != manifest.place {
         faults.push(Fault::new(key, "it is of another range or number than its claim"));
+    }
+    if manifest.claim_sha256.as_ref().is_some_and(|digest| *digest != claim.sha256) {
+        faults.push(Fault::new(&claim.key, "it is not the claim that its manifest was written for"));
     }
     let files = |f: &File| ClaimedFile { key: f.key.clone(), rows: f.rows };
     let mut written: Vec<_> = manifest.files.iter().map(files).collect();
-    let mut claimed = claim.files.clone();
+    let mut claimed = claim.value.files.clone();
     written.sort();
     claimed.sort();
     if written != claimed {

@@ -6,10 +6,14 @@ use crate::Failure;
 use milepost_sink::store::Store;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, HashSet};
+use std::path::Path;
 
 pub(super) const PAGE: usize = 10_000;
 /// What the keys of images begin with.
 pub(super) const IMAGES: &str = "_images/";
+
+/// What else lies in `_milepost/`, beside claims and manifests.
+const BESIDE: [&str; 4] = ["state/", "unread/", "redriven/", "columns/"];
 
 /// What a listing of the whole lake shows.
 #[derive(Default)]
@@ -42,8 +46,12 @@ impl Listing {
     fn add(&mut self, key: String, size: u64, report: &mut Report) {
         let top = key.split('/').next().unwrap_or_default();
         let of_ledger = key.starts_with(ledger::CLAIMS) || key.starts_with(ledger::MANIFESTS);
-        if key.starts_with(IMAGES) {
+        let beside = |kind: &&str| key.strip_prefix("_milepost/").is_some_and(|rest| rest.starts_with(*kind));
+        if is_image(&key) {
             self.images.insert(hash(&key));
+        } else if top == "_images" || (top == "_milepost" && !of_ledger && !BESIDE.iter().any(|k| beside(&k)))
+        {
+            report.fault(Fault::new(key, "it is foreign: neither images nor the ledger have such a key"));
         } else if of_ledger {
             let map = if key.starts_with(ledger::CLAIMS) { &mut self.claims } else { &mut self.manifests };
             match ledger::parse_key(&key) {
@@ -54,6 +62,37 @@ impl Listing {
             self.files.insert(key, (size, false));
         }
     }
+}
+
+/// Whether a key is `_images/<first 2 hex of sha256>/<sha256>.jpg`.
+fn is_image(key: &str) -> bool {
+    let named = key.strip_prefix(IMAGES).and_then(|rest| rest.strip_suffix(".jpg")?.split_once('/'));
+    named.is_some_and(|(two, digest)| {
+        digest.len() == 64 && digest.bytes().all(|b| b.is_ascii_hexdigit()) && digest.get(..2) == Some(two)
+    })
+}
+
+/// What a listing of a folder cannot show: links, which some readers follow, and names that are no text.
+/// Nor the folder in which objects grow.
+pub(super) fn odd_entries(folder: &Path, report: &mut Report) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)? {
+        let entry = entry?;
+        let (path, kind) = (entry.path(), entry.file_type()?);
+        let what = if entry.file_name().to_str().is_none() {
+            "its name is no UTF-8, which no object's is"
+        } else if kind.is_symlink() {
+            "it is a link, which no object is: readers may find the rows behind it a second time"
+        } else if kind.is_dir() {
+            odd_entries(&path, report)?;
+            continue;
+        } else if folder.ends_with(".tmp") && may_be_read(&path.to_string_lossy()) {
+            "it is foreign: what grows here has no such name"
+        } else {
+            continue;
+        };
+        report.fault(Fault::new(path.to_string_lossy(), what));
+    }
+    Ok(())
 }
 
 /// Whether some reader of tables reads an object by what its name ends with, wherever it lies: not all

@@ -43,13 +43,16 @@ pub struct Options {
 /// Runs the command.
 pub fn run(options: &Options) -> Result<Outcome, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    let report = runtime.block_on(async {
+    let mut report = runtime.block_on(async {
         if !options.lake.starts_with("s3://") {
             is_no_folder_above(Path::new(&options.lake))?;
         }
         let store = store::open(&options.lake, &S3Settings::default()).await?;
         audit_with(store, &[], options.images).await
     })?;
+    if !options.lake.starts_with("s3://") {
+        listing::odd_entries(Path::new(&options.lake), &mut report)?;
+    }
     if report.tables.is_empty() && report.ledger == Ledger::default() {
         return Err(format!("{} holds no lake: neither tables nor a ledger", options.lake).into());
     }

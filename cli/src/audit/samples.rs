@@ -1,10 +1,13 @@
 //! Parquet files for tests, made with the column types that the lake's tables have.
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use std::ops::Range;
 use std::sync::Arc;
+
+/// The time of all rows: noon of 2026-01-01.
+const TS_MS: i64 = 1_767_268_800_000;
 
 /// Vehicle, boot, numbers.
 pub(crate) type Rows<'a> = (&'a str, u64, Range<u64>);
@@ -65,6 +68,7 @@ fn common(rows: &[Rows]) -> Vec<(&'static str, ArrayRef)> {
         ("vehicle_id", Arc::new(StringArray::from(each().map(|r| r.0).collect::<Vec<_>>()))),
         ("boot_id", Arc::new(StringArray::from(each().map(|r| format!("{:016x}", r.1)).collect::<Vec<_>>()))),
         ("seq", Arc::new(Int64Array::from(each().map(|r| r.2 as i64).collect::<Vec<_>>()))),
+        ("ts", Arc::new(TimestampMillisecondArray::from(vec![TS_MS; each().count()]).with_timezone("UTC"))),
     ]
 }
 

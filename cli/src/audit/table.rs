@@ -7,7 +7,7 @@
 use super::account::GapRow;
 use super::balance::{HealthRow, Reports};
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Int32Type, Int64Type};
+use arrow_array::types::{Int32Type, Int64Type, TimestampMillisecondType};
 use arrow_array::{Array, DictionaryArray, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field, Schema};
 use bytes::Bytes;
@@ -15,7 +15,7 @@ use parquet::arrow::ProjectionMask;
 use parquet::arrow::arrow_reader::{
     ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
 };
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -32,6 +32,8 @@ pub(crate) struct Run {
 pub(crate) struct Contents {
     pub rows: u64,
     pub runs: Vec<Run>,
+    /// The UTC days of its rows' times, since 1970.
+    pub days: BTreeSet<i64>,
     /// Of a file of `gap_data`.
     pub gaps: Vec<GapRow>,
     /// Of a file of `agent_health`: vehicle, boot, stream, its next number. Only the largest of each.
@@ -46,12 +48,13 @@ pub(crate) struct Contents {
 fn wanted(table: &str) -> &'static [&'static str] {
     match table {
         "gap_data" => {
-            &["vehicle_id", "boot_id", "seq", "stream", "gap_boot_id", "first_seq", "last_seq", "count"]
+            &["vehicle_id", "boot_id", "seq", "ts", "stream", "gap_boot_id", "first_seq", "last_seq", "count"]
         }
         "agent_health" => &[
             "vehicle_id",
             "boot_id",
             "seq",
+            "ts",
             "component",
             "name",
             "received",
@@ -59,8 +62,8 @@ fn wanted(table: &str) -> &'static [&'static str] {
             "taken_out",
             "poison",
         ],
-        "camera_data" => &["vehicle_id", "boot_id", "seq", "image"],
-        _ => &["vehicle_id", "boot_id", "seq"],
+        "camera_data" => &["vehicle_id", "boot_id", "seq", "ts", "image"],
+        _ => &["vehicle_id", "boot_id", "seq", "ts"],
     }
 }
 
@@ -96,6 +99,7 @@ fn read_checked(table: &str, file: Bytes) -> Result<Contents, String> {
         contents.rows += batch.num_rows() as u64;
         let ids = Ids::of(&batch, &mut names)?;
         runs(&batch, &ids, &mut contents.runs)?;
+        days(&batch, &mut contents.days)?;
         match table {
             "gap_data" => gaps(&batch, &ids, &mut contents.gaps)?,
             "agent_health" => reports(&batch, &ids, &mut contents)?,
@@ -199,6 +203,23 @@ fn runs(batch: &RecordBatch, ids: &Ids, out: &mut Vec<Run>) -> Result<(), String
             _ => out.push(Run { vehicle, boot, seqs }),
         }
         start = row;
+    }
+    Ok(())
+}
+
+fn days(batch: &RecordBatch, out: &mut BTreeSet<i64>) -> Result<(), String> {
+    let column = batch.column_by_name("ts").and_then(|c| c.as_primitive_opt::<TimestampMillisecondType>());
+    let column = column.ok_or("its column ts is no timestamp in ms")?;
+    if column.null_count() > 0 {
+        return Err("a row in it has no ts".into());
+    }
+    let mut last = None;
+    for ms in column.values() {
+        let day = Some(ms.div_euclid(86_400_000));
+        if day != last {
+            out.extend(day);
+            last = day;
+        }
     }
     Ok(())
 }

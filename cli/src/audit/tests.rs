@@ -86,6 +86,12 @@ impl Lake {
         let mut claim = place.clone();
         claim["shape"] = json!({});
         claim["files"] = json!([{"key": key, "rows": rows}]);
+        if let Some(before) = number.checked_sub(1) {
+            let manifest = fs::read(self.path(&ledger_key("manifests", topic, before))).unwrap();
+            claim["previous_sha256"] = json!(hex(&Sha256::digest(manifest)));
+        }
+        let claim = claim.to_string();
+        place["claim_sha256"] = json!(hex(&Sha256::digest(&claim)));
         let manifest = place.as_object_mut().unwrap();
         let seen = |r: &Rows| json!({"vehicle": r.0, "boot": format!("{:016x}", r.1), "stream": topic, "ranges": [[r.2.start, r.2.end - 1]]});
         let more = json!({
@@ -96,7 +102,7 @@ impl Lake {
             "seen": c.rows.iter().map(seen).collect::<Vec<_>>(),
         });
         manifest.extend(more.as_object().unwrap().clone());
-        self.write(&ledger_key("claims", topic, number), claim.to_string().as_bytes());
+        self.write(&ledger_key("claims", topic, number), claim.as_bytes());
         self.write(&ledger_key("manifests", topic, number), place.to_string().as_bytes());
     }
 
@@ -117,7 +123,7 @@ impl Lake {
     }
 
     fn audit_with(&self, promises: &[Promise]) -> Report {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         runtime.block_on(audit(Arc::new(Folder::open(self.0.path()).unwrap()), promises)).unwrap()
     }
 }
@@ -400,13 +406,53 @@ fn an_image_with_other_bytes_is_found_when_images_are_read() {
 }
 
 #[test]
-fn the_newest_claim_may_wait_for_its_manifest() {
-    let lake = Lake::whole();
-    fs::remove_file(lake.path(&ledger_key("manifests", "gps_data", 2))).unwrap();
-    let report = lake.audit();
-    assert_eq!(report.verdict, Verdict::Ok, "{report}");
-    assert_eq!(report.ledger.unfinished, 1);
+fn a_claim_that_nobody_finishes_is_named_and_its_files_count() {
+    let report = finds("it has no manifest, and 0 of the rows it announces are not written", |lake| {
+        fs::remove_file(lake.path(&ledger_key("manifests", "gps_data", 2))).unwrap();
+    });
+    assert_eq!((report.faults_total, report.ledger.unfinished), (1, 1), "{report}");
     assert_eq!(report.tables["gps_data"].rows, 200);
+}
+
+#[test]
+fn a_claim_that_is_finished_meanwhile_is_no_fault() {
+    let lake = Lake::whole();
+    let (manifest, away) = (lake.path(&ledger_key("manifests", "gps_data", 2)), lake.path("away"));
+    fs::rename(&manifest, &away).unwrap();
+    let sink = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        fs::rename(away, manifest).unwrap();
+    });
+    let report = lake.audit();
+    sink.join().unwrap();
+    assert_eq!((report.verdict, report.ledger.unfinished), (Verdict::Ok, 0), "{report}");
+    assert_eq!(report.ledger.records, 60);
+}
+
+#[test]
+fn a_row_on_another_day_is_found() {
+    let other = |lake: &Lake| {
+        let (from, key) = (lake.file(2), ledger_key("manifests", "gps_data", 2));
+        let to = from.replace("2026-01-01", "2026-01-02");
+        lake.write(&to, &fs::read(lake.path(&from)).unwrap());
+        fs::remove_file(lake.path(&from)).unwrap();
+        lake.edit(&ledger_key("claims", "gps_data", 2), |c| c["files"][0]["key"] = json!(to));
+        lake.edit(&key, |m| {
+            m["files"][0]["key"] = json!(to);
+            m["files"][0]["dt"] = json!("2026-01-02");
+        });
+    };
+    finds("a row in it is of another day", other);
+    // A row more than a day after its record lies on the record's day, and one before 2015.
+    let days = |ms: i64| [ms, ms].map(|ms| ms * 86_400_000);
+    let misplaced =
+        |dt, day, record: i64| super::lake::misplaced(dt, &[day].into(), Some(days(record).into()));
+    assert_eq!(misplaced("2026-01-02", 20_455, 20_455), None);
+    assert!(misplaced("2026-01-02", 20_454, 20_455).is_some());
+    assert!(misplaced("2026-01-02", 20_456, 20_456).is_some());
+    assert_eq!(misplaced("2026-01-02", 20_456, 20_455), None);
+    assert_eq!(misplaced("2026-01-02", 10_000, 20_455), None);
+    assert!(misplaced("2026-01-02", 10_000, 20_456).is_some());
 }
 
 #[test]

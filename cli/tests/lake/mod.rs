@@ -159,6 +159,10 @@ fn health() -> Vec<u8> {
     frame_of(Stream::Health, 0, rows.map(Body::from).to_vec())
 }
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 /// A lake in a folder of its own.
 pub(crate) struct Lake(TempDir);
 
@@ -240,10 +244,13 @@ impl Lake {
     /// Edits claim and manifest so that they say of their one file what is in it.
     pub(crate) fn match_ledger(&self, file: &str, manifest: &str, claim: &str) {
         let body = self.get(file);
-        let digest: String = Sha256::digest(&body).iter().map(|b| format!("{b:02x}")).collect();
+        let digest = hex(&Sha256::digest(&body));
         let (bytes, seqs) = (body.len(), seqs(body));
         let ranges: Vec<_> = seqs.iter().map(|seq| json!([seq, seq])).collect();
+        self.edit(claim, |c| c["files"][0]["rows"] = json!(seqs.len()));
+        let claimed = self.digest(claim);
         self.edit(manifest, |m| {
+            m["claim_sha256"] = json!(claimed);
             m["rows"] = json!(seqs.len());
             m["readings"] = json!(seqs.len());
             m["files"][0]["rows"] = json!(seqs.len());
@@ -251,7 +258,25 @@ impl Lake {
             m["files"][0]["sha256"] = json!(digest);
             m["seen"][0]["ranges"] = json!(ranges);
         });
-        self.edit(claim, |c| c["files"][0]["rows"] = json!(seqs.len()));
+    }
+
+    pub(crate) fn digest(&self, key: &str) -> String {
+        hex(&Sha256::digest(self.get(key)))
+    }
+
+    /// Moves the one file of a claim to another date, and edits claim and manifest to match.
+    pub(crate) fn move_to(&self, dt: &str, file: &str, manifest: &str, claim: &str) {
+        let (table, name) = (file.split('/').next().unwrap(), file.rsplit('/').next().unwrap());
+        let to = format!("{table}/dt={dt}/{name}");
+        self.put(&to, &self.get(file));
+        self.remove(file);
+        self.edit(claim, |c| c["files"][0]["key"] = json!(to));
+        let claimed = self.digest(claim);
+        self.edit(manifest, |m| {
+            m["claim_sha256"] = json!(claimed);
+            m["files"][0]["key"] = json!(to);
+            m["files"][0]["dt"] = json!(dt);
+        });
     }
 
     /// Puts all of it below a prefix of a bucket.

@@ -265,8 +265,15 @@ impl Setup {
         assert_eq!(here.len(), rows.len(), "{what}: a row twice");
         let mut next = 0;
         let mut lost = BTreeSet::new();
+        let mut previous = None;
         for (number, m) in self.manifests().iter().enumerate() {
             assert_eq!((m.first, m.number), (next, number as u64), "{what}");
+            let object = |key: String| self.objects.lock().unwrap()[&key].clone();
+            let claim = object(m.chain.claim(m.first));
+            assert_eq!(m.claim_sha256, Some(sha256(&claim)), "{what}: claim {number} is not the manifest's");
+            let claim: Claim = serde_json::from_slice(&claim).unwrap();
+            assert_eq!(claim.previous_sha256, previous, "{what}: claim {number} follows another manifest");
+            previous = Some(sha256(&object(m.chain.manifest(m.first))));
             assert_eq!(m.records + m.lost_count(), (m.last - m.first + 1) as u64, "{what}");
             lost.extend(m.lost.iter().flat_map(|&(a, b)| a..=b));
             for file in &m.files {
@@ -344,6 +351,7 @@ async fn a_claim_of_an_older_sink_is_redone_as_that_sink_would_have() {
         first: 0,
         last: 2,
         previous: None,
+        previous_sha256: None,
         shape: Shape { frame_max: 0, row_group_rows: 10, zstd_level: 1, images: String::new() },
         files: Vec::new(),
         inherits: Vec::new(),

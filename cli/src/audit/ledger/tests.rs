@@ -1,7 +1,7 @@
 use super::*;
 
-type Claims = Vec<(String, Claim)>;
-type Manifests = BTreeMap<u64, (String, Manifest)>;
+type Claims = Vec<Object<Claim>>;
+type Manifests = BTreeMap<u64, Object<Manifest>>;
 
 fn place(number: u64, first: u64, last: u64, previous: Option<u64>) -> Place {
     Place {
@@ -31,12 +31,17 @@ fn chain() -> (Claims, Manifests) {
             bytes: 1,
             sha256: String::new(),
         };
-        claims.push((
-            format!("claim {n}"),
-            Claim { place: place.clone(), files: vec![ClaimedFile { key, rows: 600 }], inherits: Vec::new() },
-        ));
+        let claim = Claim {
+            place: place.clone(),
+            previous_sha256: n.checked_sub(1).map(|p| format!("of manifest {p}")),
+            files: vec![ClaimedFile { key, rows: 600 }],
+            inherits: Vec::new(),
+        };
+        claims.push(Object { key: format!("claim {n}"), sha256: format!("of claim {n}"), value: claim });
         let manifest = Manifest {
             place,
+            claim_sha256: Some(format!("of claim {n}")),
+            record_ms: None,
             records: 10,
             lost: Vec::new(),
             frames: 10,
@@ -48,7 +53,8 @@ fn chain() -> (Claims, Manifests) {
             seen: Vec::new(),
             state: None,
         };
-        manifests.insert(n * 10, (format!("manifest {n}"), manifest));
+        let (key, sha256) = (format!("manifest {n}"), format!("of manifest {n}"));
+        manifests.insert(n * 10, Object { key, sha256, value: manifest });
     }
     (claims, manifests)
 }
@@ -57,8 +63,8 @@ fn faults(change: impl FnOnce(&mut Claims, &mut Manifests)) -> Vec<String> {
     let (mut claims, mut manifests) = chain();
     change(&mut claims, &mut manifests);
     let mut faults = check_chain(&claims, &manifests).0;
-    for (key, manifest) in manifests.values() {
-        faults.extend(check_sums(key, manifest));
+    for manifest in manifests.values() {
+        faults.extend(check_sums(&manifest.key, &manifest.value));
     }
     faults.iter().map(|f| f.to_string()).collect()
 }
@@ -79,7 +85,7 @@ fn the_newest_claim_alone_may_be_without_manifest() {
     manifests.remove(&20);
     let (faults, unfinished) = check_chain(&claims, &manifests);
     assert_eq!(faults, []);
-    assert_eq!(unfinished.map(|c| c.place.first), Some(20));
+    assert_eq!(unfinished.map(|c| c.value.place.first), Some(20));
     manifests.remove(&10);
     found(&[check_chain(&claims, &manifests).0[0].to_string()], "its manifest is missing");
 }
@@ -100,10 +106,10 @@ fn holes_and_overlaps_of_claims_are_found() {
         }),
         "claim 0 from offset 0 should be here",
     );
-    found(&faults(|c, _| c[0].1.place.last = 12), "claim 1 from offset 13 should be here");
-    found(&faults(|c, _| c[0].1.place.last = 12), "another range");
-    found(&faults(|c, _| c[1].1.place.previous = Some(3)), "does not follow");
-    found(&faults(|c, _| c[1].1.place.number = 7), "does not follow");
+    found(&faults(|c, _| c[0].value.place.last = 12), "claim 1 from offset 13 should be here");
+    found(&faults(|c, _| c[0].value.place.last = 12), "another range");
+    found(&faults(|c, _| c[1].value.place.previous = Some(3)), "does not follow");
+    found(&faults(|c, _| c[1].value.place.number = 7), "does not follow");
 }
 
 #[test]
@@ -118,18 +124,39 @@ fn a_manifest_without_its_claim_is_found() {
 
 #[test]
 fn edited_files_are_found() {
-    found(&faults(|c, _| c[1].1.files[0].rows = 599), "not those of its claim");
-    found(&faults(|c, _| c[1].1.files.clear()), "not those of its claim");
-    found(&faults(|_, m| m.get_mut(&10).unwrap().1.files[0].key.push('x')), "not those of its claim");
+    found(&faults(|c, _| c[1].value.files[0].rows = 599), "not those of its claim");
+    found(&faults(|c, _| c[1].value.files.clear()), "not those of its claim");
+    found(&faults(|_, m| m.get_mut(&10).unwrap().value.files[0].key.push('x')), "not those of its claim");
+}
+
+#[test]
+fn what_is_not_what_a_later_object_was_made_after_is_found() {
+    found(&faults(|_, m| m.get_mut(&0).unwrap().sha256.push('x')), "manifest 0: it is not the one");
+    found(&faults(|c, _| c[1].sha256.push('x')), "claim 1: it is not the claim that its manifest");
+    found(&faults(|c, _| c[2].value.previous_sha256 = None), "manifest 1: it is not the one");
+    // Begun by a sink that linked nothing yet.
+    let old = |c: &mut Claims, m: &mut Manifests| {
+        c[1].value.previous_sha256 = None;
+        m.get_mut(&0).unwrap().value.claim_sha256 = None;
+    };
+    assert_eq!(faults(old), [""; 0]);
+}
+
+#[test]
+fn dates_have_their_days() {
+    for (day, dt) in [(0, "1970-01-01"), (11_016, "2000-02-29"), (19_783, "2024-03-01"), (-1, "1969-12-31")] {
+        assert_eq!(day_of(dt), Some(day), "{dt}");
+    }
+    assert_eq!(day_of("2026"), None);
 }
 
 #[test]
 fn sums_that_do_not_add_up_are_found() {
-    found(&faults(|_, m| m.get_mut(&0).unwrap().1.records = 9), "against the range");
-    found(&faults(|_, m| m.get_mut(&0).unwrap().1.frames = 9), "against records");
-    found(&faults(|_, m| m.get_mut(&0).unwrap().1.readings = 601), "against readings");
-    found(&faults(|_, m| m.get_mut(&0).unwrap().1.rows = 599), "against its rows");
-    found(&faults(|_, m| m.get_mut(&0).unwrap().1.lost.push((3, 4))), "against the range");
+    found(&faults(|_, m| m.get_mut(&0).unwrap().value.records = 9), "against the range");
+    found(&faults(|_, m| m.get_mut(&0).unwrap().value.frames = 9), "against records");
+    found(&faults(|_, m| m.get_mut(&0).unwrap().value.readings = 601), "against readings");
+    found(&faults(|_, m| m.get_mut(&0).unwrap().value.rows = 599), "against its rows");
+    found(&faults(|_, m| m.get_mut(&0).unwrap().value.lost.push((3, 4))), "against the range");
 }
 
 #[test]
@@ -138,14 +165,15 @@ fn keys_name_their_chain_and_offset() {
     let body =
         br#"{"format":1,"topic":"gps_data","topic_id":"0123456789abcdef0123456789abcdef","partition":3,
         "number":2,"first":20,"last":29,"previous":10,"files":[],"shape":{},"by":"x","at_ms":1}"#;
-    let claim: Claim = parse(&key, body, |c: &Claim| &c.place).unwrap();
-    assert_eq!(claim.place, place(2, 20, 29, Some(10)));
+    let claim = parse(key.clone(), body, |c: &Claim| &c.place).unwrap();
+    assert_eq!(claim.value.place, place(2, 20, 29, Some(10)));
     for other in [
         key.replace("00003", "00004"),
+        key.replace("00003", "+0003"),
         key.replace("claims", "manifests").replace("gps", "gpx"),
         key.replace(".json", ".jsn"),
     ] {
-        assert!(parse::<Claim>(&other, body, |c| &c.place).is_err(), "{other}");
+        assert!(parse::<Claim>(other.clone(), body, |c| &c.place).is_err(), "{other}");
     }
 }
 
