@@ -8,12 +8,11 @@ use crate::table::{NO_DICTIONARY, NO_STATISTICS, TableRows};
 use arrow_array::RecordBatch;
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_cast::cast;
-use arrow_schema::{ArrowError, DataType, SchemaRef};
+use arrow_schema::{ArrowError, SchemaRef};
 use bytes::Bytes;
 use milepost_wire::{Batch, Stream};
 use parquet::arrow::ProjectionMask;
-use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
+use parquet::arrow::arrow_reader::{ArrowReaderOptions, ParquetRecordBatchReaderBuilder};
 use parquet::arrow::arrow_writer::{ArrowWriter, ArrowWriterOptions};
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -125,7 +124,9 @@ pub fn empty(stream: &Stream, shape: &Shape) -> Result<Vec<u8>, WriteError> {
 
 /// The rows of a file, and which they are, as the file itself tells. `stream` is its table's.
 pub fn look_into(body: Bytes, stream: &str) -> Result<(u64, Vec<Seen>), WriteError> {
-    let builder = ParquetRecordBatchReaderBuilder::try_new(body)?;
+    // As Parquet has them: without the dictionaries that the writer had in memory.
+    let options = ArrowReaderOptions::new().with_skip_arrow_metadata(true);
+    let builder = ParquetRecordBatchReaderBuilder::try_new_with_options(body, options)?;
     let columns = ["vehicle_id", "boot_id", "seq"];
     let mask = ProjectionMask::columns(builder.parquet_schema(), columns);
     let (mut rows, mut seen) = (0, Vec::new());
@@ -139,14 +140,16 @@ pub fn look_into(body: Bytes, stream: &str) -> Result<(u64, Vec<Seen>), WriteErr
 }
 
 fn rows_of(batch: &RecordBatch, stream: &str, seen: &mut Vec<Seen>) -> Result<(), WriteError> {
-    let column = |name: &str, kind: &DataType| -> Result<_, WriteError> {
-        let found = batch.column_by_name(name).ok_or_else(|| WriteError(format!("no column {name}")))?;
-        Ok(cast(found, kind)?)
+    let column = |name: &str| {
+        batch.column_by_name(name).ok_or_else(|| WriteError(format!("there is no column {name}")))
     };
-    let (vehicles, boots) = (column("vehicle_id", &DataType::Utf8)?, column("boot_id", &DataType::Utf8)?);
-    let numbers = column("seq", &DataType::Int64)?;
-    let (vehicles, boots) = (vehicles.as_string::<i32>(), boots.as_string::<i32>());
-    let numbers = numbers.as_primitive::<Int64Type>();
+    let text = |name: &str| {
+        let found = column(name)?.as_string_opt::<i32>();
+        found.ok_or_else(|| WriteError(format!("its column {name} is no text")))
+    };
+    let (vehicles, boots) = (text("vehicle_id")?, text("boot_id")?);
+    let numbers = column("seq")?.as_primitive_opt::<Int64Type>();
+    let numbers = numbers.ok_or_else(|| WriteError("its column seq is no bigint".into()))?;
     for i in 0..numbers.len() {
         let (vehicle, boot, seq) = (vehicles.value(i), boots.value(i), numbers.value(i).max(0) as u64);
         match seen.last_mut() {
