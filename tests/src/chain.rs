@@ -4,11 +4,11 @@ use crate::kafka::Kafka;
 use crate::process::{Mosquitto, Process, program};
 use crate::proxy::Proxy;
 use milepost_fake_aws::{BUCKET, FakeAws};
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
 /// When Kafka gives the partitions of a sink that says nothing to another; the least it allows.
@@ -198,24 +198,59 @@ impl Chain {
 
     /// Waits until the audit finds all accounted for; gives its report, or the last one that did not.
     pub fn settled(&self, within: Duration) -> Result<Value, Value> {
-        let until = std::time::Instant::now() + within;
+        let until = Instant::now() + within;
         loop {
             let (clean, text) = self.audit();
             let report = serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_default();
             if clean {
                 return Ok(report);
             }
-            if std::time::Instant::now() >= until {
+            if Instant::now() >= until {
                 return Err(report);
             }
             std::thread::sleep(Duration::from_millis(500));
         }
     }
 
+    /// Waits until all that the vehicles handed over is through the bridge, all that Kafka was ever given is
+    /// in the ledger, and the audit finds all accounted for; gives its report, or the last one that did not.
+    ///
+    /// The bridge takes in order, so that a message which is no frame, and comes out as the dead letter that
+    /// it is, has nothing of the vehicles' before it. Any other dead letter is a frame that no table gets.
+    pub fn drained(&self, within: Duration) -> Result<Value, Value> {
+        let fence = b"a fence and no frame".to_vec();
+        crate::mqtt::publish(
+            self.mosquitto.port,
+            vec![("milepost/v1/fence/gps_data".to_owned(), fence.clone())],
+        );
+        let until = Instant::now() + within;
+        let mut last = json!({"drained": "the fence has not come through the bridge"});
+        while Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(500));
+            let dead = self.kafka.records(milepost_wire::topic::KAFKA_DEAD_LETTER);
+            if !dead.iter().any(|record| record.value == fence) {
+                continue;
+            }
+            if dead.len() > 1 {
+                return Err(json!({"dead_letters": dead.len() - 1}));
+            }
+            let before = self.kafka.produced();
+            let (clean, text) = self.audit();
+            last = serde_json::from_str(text.lines().last().unwrap_or_default()).unwrap_or_default();
+            let in_ledger = |key: &str| last["ledger"][key].as_u64().unwrap_or(0);
+            let lag = before.abs_diff(in_ledger("records") + in_ledger("lost_offsets"));
+            last["lag"] = lag.into();
+            if clean && lag == 0 && before == self.kafka.produced() {
+                return Ok(last);
+            }
+        }
+        Err(last)
+    }
+
     /// Waits until a table has at least `rows` rows, as the audit counts them. Panics with the last
     /// report and the programs' logs otherwise.
     pub fn wait_for_rows(&self, table: &str, rows: u64, within: Duration) {
-        let until = std::time::Instant::now() + within;
+        let until = Instant::now() + within;
         loop {
             let (_, report) = self.audit();
             let last: Value =
@@ -224,7 +259,7 @@ impl Chain {
                 return;
             }
             assert!(
-                std::time::Instant::now() < until,
+                Instant::now() < until,
                 "waited {within:?} in vain for {rows} rows of {table}: {last}\n{}",
                 self.logs()
             );

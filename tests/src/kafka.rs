@@ -174,6 +174,17 @@ impl Kafka {
         partitions.flat_map(|p| read(&consumer, topic, p)).collect()
     }
 
+    /// How many records were ever put into the topics of the tables.
+    pub fn produced(&self) -> u64 {
+        let consumer: BaseConsumer = self.client().set("group.id", "test").create().expect("a consumer");
+        let metadata = consumer.fetch_metadata(None, PATIENCE).expect("Kafka answers");
+        let tables: Vec<_> = milepost_wire::topic::kafka_all().collect();
+        let topics = metadata.topics().iter().filter(|t| tables.contains(&t.name()));
+        let partitions = topics.flat_map(|t| t.partitions().iter().map(|p| (t.name(), p.id())));
+        let ends = partitions.map(|(topic, id)| consumer.fetch_watermarks(topic, id, PATIENCE));
+        ends.map(|marks| marks.expect("Kafka answers").1.max(0) as u64).sum()
+    }
+
     /// Produces about one of `each` records of a topic again, to the partition that has it: what comes
     /// of a bridge that is restarted in mid-flight, or of somebody who copies a topic. Gives how many.
     pub fn replay(&self, topic: &str, each: u64, dice: &mut Dice) -> usize {

@@ -22,10 +22,11 @@ fn main() -> ExitCode {
         };
         let verdict = if outcome.failure.is_some() { "FAILED" } else { "ok" };
         eprintln!(
-            "seed {seed}: {verdict}, {} rows of gps_data, {} unaccounted, {} twice, {} s",
+            "seed {seed}: {verdict}, {} rows of gps_data, {} unaccounted, {} twice, {} declared lost, {} s",
             outcome.rows,
             outcome.unaccounted,
             outcome.duplicates,
+            outcome.declared,
             started.elapsed().as_secs()
         );
         if let Some(failure) = &outcome.failure {
@@ -37,8 +38,12 @@ fn main() -> ExitCode {
     match json {
         true => println!("{summary}"),
         false => println!(
-            "schedules {}, unaccounted {}, duplicates {}, failed seeds {}",
-            summary["schedules"], summary["unaccounted"], summary["duplicates"], summary["failed"]
+            "schedules {}, unaccounted {}, duplicates {}, declared lost {}, failed seeds {}",
+            summary["schedules"],
+            summary["unaccounted"],
+            summary["duplicates"],
+            summary["declared"],
+            summary["failed"]
         ),
     }
     ExitCode::from(u8::from(outcomes.iter().any(|(_, o)| o.failure.is_some())))
