@@ -34,10 +34,16 @@ fn file(content: &[u8]) -> tempfile::NamedTempFile {
     file
 }
 
+/// A sentence with its checksum and line end.
+fn sentence(body: &str) -> String {
+    let sum = body.bytes().fold(0, |sum, b| sum ^ b);
+    format!("${body}*{sum:02X}\r\n")
+}
+
 #[tokio::test]
 async fn what_gpsd_passes_on_is_nmea_although_gpsd_speaks_first() {
     let log = b"{\"class\":\"VERSION\",\"release\":\"3.22\"}\n{\"class\":\"WATCH\",\"nmea\":true}\n\
-        $GPRMC,120000,A,4807.0380,N,01131.0000,E,10.0,084.4,010124,003.1,W,A\r\n";
+        $GPRMC,120000,A,4807.0380,N,01131.0000,E,10.0,084.4,010124,003.1,W,A*35\r\n";
     let (readings, _) = replay(&settings(file(log).path(), "")).await;
     assert_eq!(readings.len(), 1);
 }
@@ -75,7 +81,7 @@ async fn the_content_says_what_a_file_is() {
     assert!(matches!((&readings[0].body, &readings[1].body), (Body::Gps(_), Body::Derived(_))));
     assert_eq!(counters.details().get("refused_line"), Some(&2));
 
-    let nmea = file(b"# a log\n$GPGLL,5130.0000,N,00007.0000,W,120000,A\n");
+    let nmea = file(b"# a log\n$GPGLL,5130.0000,N,00007.0000,W,120000,A*3B\n");
     let (readings, counters) = replay(&settings(nmea.path(), "")).await;
     assert_eq!(readings.len(), 1);
     assert_eq!(readings[0].clock, Trust::None, "dated by the host, which knows nothing of a recording");
@@ -101,9 +107,10 @@ async fn what_an_agent_says_of_itself_no_log_says() {
 
 #[tokio::test]
 async fn a_logs_fixes_before_its_first_date_are_dated_from_it() {
-    let gga = |time: &str| format!("$GPGGA,{time},4807.0380,N,01131.0000,E,1,08,0.9,545.4,M,46.9,M,,\r\n");
-    let rmc = "$GPRMC,000001,A,4807.0380,N,01131.0000,E,10.0,084.4,010324,,,A\r\n";
-    let log = gga("235959") + &gga("000000") + rmc + &gga("000002");
+    let gga =
+        |time: &str| sentence(&format!("GPGGA,{time},4807.0380,N,01131.0000,E,1,08,0.9,545.4,M,46.9,M,,"));
+    let rmc = sentence("GPRMC,000001,A,4807.0380,N,01131.0000,E,10.0,084.4,010324,,,A");
+    let log = gga("235959") + &gga("000000") + &rmc + &gga("000002");
     let (readings, counters) = replay(&settings(file(log.as_bytes()).path(), "")).await;
     let midnight = 1_709_251_200;
     let expected = [midnight - 1, midnight, midnight + 1, midnight + 2];

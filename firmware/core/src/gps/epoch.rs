@@ -5,13 +5,15 @@
 //! sentences disagree, the last one counts, which is how gpsd reads them:
 //!
 //! * a fix: RMC `A` or `D` with a position; GLL `A` unless its mode is `N`; GNS whose first mode is
-//!   not `N`; GGA of any quality but 0 with at least 3 satellites; GSA 2 or 3;
-//! * no fix: RMC `V`, GLL `V`, GNS `N`, GGA of quality 0 or with less than 3 satellites; GSA 1, unless
+//!   not `N`; GGA of any quality but 0; GSA 2 or 3;
+//! * no fix: RMC `V`, GLL `V`, GNS `N`, GGA of quality 0; GGA of GPS or of all systems together (`GP`,
+//!   `GN`) with less than 3 satellites, as another talker may count only those of its own; GSA 1, unless
 //!   RMC, GLL or GNS of the same epoch says otherwise: it has no time, and may be early or late.
 //!
 //! VTG and GSA have no time: they belong to the epoch that is open, but one that comes again after a
 //! sentence with a time is the first of the next. Lines may be lost: of a receiver that begins its
-//! epochs with VTG, each VTG begins one, and a second VTG in a row is of an epoch that is lost.
+//! epochs with VTG, each VTG begins one, and a second VTG in a row is of an epoch that is lost. Where a
+//! sentence comes again with the same time, the epoch is said again, and its VTG and GSA with it.
 //!
 //! A reading is made only where the epoch's last word is a fix and a position came with it. Nothing
 //! is ever carried over from another epoch but the date, and nothing is derived.
@@ -212,6 +214,9 @@ impl Epoch {
         let again = seen.is_some_and(|before| {
             time.is_none() || self.now.time.is_none() || before.is_some() && before != time
         });
+        if seen.is_some() && !again {
+            (self.now.seen.vtg, self.now.seen.gsa) = Default::default();
+        }
         let ended = if again { self.close() } else { None };
         let begun = time.and_then(|time| self.at(time));
         ended.or(begun)
@@ -257,7 +262,7 @@ impl Epoch {
         }
         let satellites = s.int(7).unwrap_or(0);
         now.place(s.position(2));
-        now.fixed &= satellites >= 3;
+        now.fixed &= satellites >= 3 || !matches!(&talker, b"GP" | b"GN");
         now.quality = Some(quality);
         now.satellites = u8::try_from(satellites).ok().or(now.satellites);
         now.dop(s.decimal_e6(8));

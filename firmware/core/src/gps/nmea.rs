@@ -12,9 +12,6 @@ use super::sentence::{Check, Sentence, check};
 /// many digits send 110.
 const MAX_SENTENCE: usize = 250;
 
-/// The kinds of sentence that are read.
-const SUMMED: [&[u8]; 7] = [b"RMC", b"GGA", b"GLL", b"GNS", b"VTG", b"GSA", b"ZDA"];
-
 /// The reader of one stream's sentences.
 pub(super) struct Nmea {
     state: State,
@@ -24,10 +21,6 @@ pub(super) struct Nmea {
     len: usize,
     epoch: Epoch,
     counts: Counts,
-    /// The kinds of sentence that have come with a checksum that fits, a bit for each of [`SUMMED`].
-    /// Until then those without one are taken, for the receivers and programs that write none;
-    /// afterwards a missing one is damage.
-    summed: u8,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -51,7 +44,6 @@ impl Nmea {
             len: 0,
             epoch: Epoch::default(),
             counts: Counts::default(),
-            summed: 0,
         }
     }
 
@@ -117,11 +109,9 @@ impl Nmea {
 
     fn sentence(&mut self) -> Option<Fix> {
         let (check, body) = check(&self.line[..self.len]);
-        let kind = body.get(2..5).unwrap_or_default();
-        let kind = SUMMED.iter().position(|k| *k == kind).map_or(0, |i| 1 << i);
         match check {
-            Check::Good => self.summed |= kind,
-            Check::Missing if self.summed & kind == 0 => {}
+            Check::Good => {}
+            // It may have been cut off, and with it digits of a position. gpsd refuses it too.
             Check::Missing => {
                 self.counts.missing_checksums += 1;
                 return None;

@@ -18,7 +18,7 @@ pub struct Counts {
     pub sentences: u64,
     /// Sentences and binary messages whose checksum did not fit.
     pub bad_checksums: u64,
-    /// Sentences without a checksum that were refused, because this receiver sends them with one.
+    /// Sentences that were refused because they have no checksum: nothing says that they are whole.
     pub missing_checksums: u64,
     /// Beginnings of sentences that broke off: too long, or with a byte that no sentence has.
     pub broken: u64,

@@ -53,9 +53,12 @@ impl<'a> Sentence<'a> {
         Self { fields, count }
     }
 
-    /// Talker and kind of a standard sentence: `(b"GP", b"RMC")`.
+    /// Talker and kind of a standard sentence: `(b"GP", b"RMC")`. A tag that begins with `P` is a
+    /// maker's own, whatever it ends in: `PGRMC` sets up a Garmin. Only Quectel's `PQGSA` is what it
+    /// seems to be.
     pub(super) fn tag(&self) -> Option<([u8; 2], [u8; 3])> {
         match self.fields[0] {
+            [b'P', ..] if self.fields[0] != b"PQGSA" => None,
             &[a, b, c, d, e] => Some(([a, b], [c, d, e])),
             _ => None,
         }
