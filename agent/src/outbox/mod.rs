@@ -15,8 +15,8 @@
 //!
 //! # What a power cut takes
 //! For each stream the last durable mark states a *promise*: the most readings that may be accepted
-//! and not be on disk. The promise is kept by syncing before one more is taken, and raised, at most to
-//! twice and a few, only by a mark that is durable first. So the gap row after a power cut states a
+//! and not be on disk. The promise is kept by syncing before one more is taken, and raised, at most by
+//! a quarter and a few, only by a mark that is durable first. So the gap row after a power cut states a
 //! true upper bound, and after a clean [`close`](Outbox::close) there is none.
 //!
 //! # What does not happen here

@@ -112,9 +112,10 @@ fn bound(promise: u32, torn: bool) -> u64 {
     u64::from(promise) + if torn { u64::from(raised(promise)) } else { 0 }
 }
 
-/// How far a promise may grow at once.
+/// How far a promise may grow at once: little enough that what is declared is no more than what comes
+/// within the loss window, as writes are due after three quarters of it.
 pub(super) fn raised(promise: u32) -> u32 {
-    promise.saturating_mul(2).saturating_add(8)
+    promise.saturating_add(promise / 4).saturating_add(8)
 }
 
 /// The most that a promise may be, so that no declared bound is above the setting.
