@@ -22,6 +22,9 @@ const BODY_MAX: usize = MAX_FRAME + (1 << 20);
 const CHUNK: usize = 64 << 10;
 /// What is tried alone where a larger read fails.
 const PAGE: usize = 4096;
+/// How often it is tried: an error may pass, and at a start what cannot be read is taken for what was never
+/// written.
+const TRIES: usize = 3;
 
 /// The salt of a file: of its name, which nothing else has.
 pub(super) fn salt(file: &str) -> u32 {
@@ -112,7 +115,8 @@ impl Scanner {
             self.buffer_at = at;
             if self.file.read_at(at, &mut self.buffer).is_err() {
                 for (i, page) in self.buffer.chunks_mut(PAGE).enumerate() {
-                    if self.file.read_at(at + (i * PAGE) as u64, page).is_err() {
+                    let at = at + (i * PAGE) as u64;
+                    if (0..TRIES).all(|_| self.file.read_at(at, page).is_err()) {
                         page.fill(0);
                     }
                 }

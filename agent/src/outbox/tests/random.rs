@@ -1,11 +1,12 @@
-//! Lives of many boots, with faults, power cuts, clean ends and a spool that overflows: at the end
-//! everything that was accepted is here or declared.
+//! Lives of many boots, with faults, reads that fail now and then, power cuts, clean ends and a spool that
+//! overflows: at the end everything that was accepted is here or declared.
 
 use super::recording_disk::{Fate, Fault, RecordingDisk};
-use super::{Arrived, Random, at, declared, drain, gap_rows, open, sample, seeds, small};
-use crate::outbox::{Record, Settings};
+use super::{Arrived, Random, at, declared, drain, gap_rows, open, sample, seeds, small, vehicle};
+use crate::outbox::{Outbox, Record, Settings, SpoolReader};
 use milepost_wire::BootId;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 const STREAMS: [&str; 4] = ["gps_data", "harsh_event", "camera_data", "emergency_data"];
 
@@ -20,6 +21,12 @@ fn settings(random: &mut Random) -> Settings {
     }
 }
 
+/// Opens a spool, again where it could not be read: whoever runs the agent starts it again.
+fn start(disk: &RecordingDisk, settings: Settings, id: u64) -> (Outbox, SpoolReader) {
+    let open = || Outbox::open(Arc::new(disk.clone()), settings.clone(), vehicle(), BootId(id), at(0));
+    (0..10).find_map(|_| open().ok()).expect("reads that fail pass")
+}
+
 /// One boot: returns what it accepted, and the disk as its end left it.
 fn boot(
     random: &mut Random,
@@ -27,11 +34,14 @@ fn boot(
     id: u64,
     all: &mut Vec<Record>,
 ) -> ([u64; 4], RecordingDisk) {
-    let (mut outbox, mut reader) = open(&disk, &settings(random), id, 0);
+    if random.below(3) == 0 {
+        disk.fail_reads(random.below(40), 1 + random.below(3));
+    }
+    let (mut outbox, mut reader) = start(&disk, settings(random), id);
     let (mut n, mut millis, mut out) = ([0; 4], 0, Vec::new());
     for _ in 0..random.below(300) {
         millis += random.below(400);
-        match random.below(24) {
+        match random.below(26) {
             0..=13 => {
                 let i = [0, 0, 0, 1, 1, 2, 3][random.below(7) as usize];
                 for _ in 0..random.below(9) {
@@ -51,6 +61,7 @@ fn boot(
                     reader.ack(out.swap_remove(random.below(out.len() as u64) as usize));
                 }
             }),
+            23 | 24 => disk.fail_reads(random.below(6), 1 + random.below(3)),
             _ => {
                 reader.rewind();
                 out.clear();

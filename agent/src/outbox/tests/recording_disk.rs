@@ -49,6 +49,8 @@ struct State {
     read: usize,
     /// Where reading fails: a file, and from which byte to which.
     unreadable: Option<(usize, u64, u64)>,
+    /// How many reads pass before others fail, and how many fail then.
+    unread: (u64, u64),
 }
 
 #[derive(Clone, Default)]
@@ -128,6 +130,11 @@ impl RecordingDisk {
     pub(super) fn unreadable(&self, name: &str, from: u64, to: u64) {
         let mut state = self.lock();
         state.unreadable = Some((state.names[name], from, to));
+    }
+
+    /// After `passed` more reads, `failed` fail; those after them do not.
+    pub(super) fn fail_reads(&self, passed: u64, failed: u64) {
+        self.lock().unread = (passed, failed);
     }
 
     pub(super) fn remove(&self, name: &str) {
@@ -247,6 +254,20 @@ impl State {
         self.names.values().map(|i| self.files[i].len()).sum()
     }
 
+    fn read_fails(&mut self) -> bool {
+        match &mut self.unread {
+            (_, 0) => false,
+            (0, failed) => {
+                *failed -= 1;
+                true
+            }
+            (passed, _) => {
+                *passed -= 1;
+                false
+            }
+        }
+    }
+
     fn may_change(&self) -> io::Result<()> {
         match self.fault {
             Fault::None | Fault::Sync => Ok(()),
@@ -347,7 +368,7 @@ impl File for Handle {
         let touches = |(inode, from, to): (usize, u64, u64)| {
             inode == self.inode && offset < to && offset + into.len() as u64 > from
         };
-        if state.unreadable.is_some_and(touches) {
+        if state.unreadable.is_some_and(touches) || state.read_fails() {
             return Err(error(io::ErrorKind::Other));
         }
         let file = &state.files[&self.inode];
