@@ -83,18 +83,70 @@ fn the_boots_touched_longest_ago_are_forgotten_first() {
     assert_eq!(memory.entries, BOOTS);
 }
 
+fn vehicle(n: usize) -> String {
+    format!("v{n}")
+}
+
+/// Whether a frame of two readings of a vehicle would be dropped as written, were it to come again.
+fn is_known(memory: &Memory, n: usize) -> bool {
+    Delta::new(memory).take(&vehicle(n), 1, "gps_data", 0, 1).is_empty()
+}
+
 #[test]
-fn the_memory_of_a_chain_is_bounded() {
+fn a_chain_remembers_as_many_entries_as_its_bound_then_forgets_what_was_touched_longest_ago() {
     let mut memory = Memory::default();
-    for n in 0..ENTRIES + 1000 {
-        memory.apply(&[seen(&format!("v{n}"), 1, &[(0, 1)])], n as i64);
+    for n in 0..ENTRIES {
+        memory.apply(&[seen(&vehicle(n), 1, &[(0, 1)])], n as i64);
     }
-    assert!(memory.entries <= ENTRIES && memory.entries >= ENTRIES / 8 * 7, "{}", memory.entries);
-    assert!(memory.ranges(&format!("v{}", ENTRIES + 999), 1, "gps_data").is_some());
-    let holes: Vec<_> = (0..10_000).map(|n| (2 * n, 2 * n)).collect();
-    memory.apply(&[seen("holes", 1, &holes)], 1 << 40);
-    let kept = memory.ranges("holes", 1, "gps_data").unwrap();
-    assert_eq!((kept.0.len(), kept.0.last()), (RANGES, Some(&(19_998, 19_998))));
+    assert_eq!(memory.entries, ENTRIES);
+    assert!((0..ENTRIES).all(|n| is_known(&memory, n)), "at the bound nothing is forgotten");
+    // The first vehicle sends again, and is the newest now.
+    memory.apply(&[seen(&vehicle(0), 1, &[(2, 3)])], ENTRIES as i64);
+    memory.apply(&[seen(&vehicle(ENTRIES), 1, &[(0, 1)])], ENTRIES as i64 + 1);
+    let forgotten = 1..=ENTRIES - ENTRIES / 8 * 7 + 1;
+    for n in 0..=ENTRIES {
+        assert_eq!(is_known(&memory, n), !forgotten.contains(&n), "vehicle {n} of {forgotten:?}");
+    }
+    assert_eq!(memory.entries, ENTRIES / 8 * 7);
+}
+
+#[test]
+fn a_chain_s_memory_does_not_grow_however_many_vehicles_there_were() {
+    let (mut memory, mut most) = (Memory::default(), 0);
+    for n in 0..4 * ENTRIES {
+        memory.apply(&[seen(&vehicle(n), 1, &[(0, 1)])], n as i64);
+        most = most.max(memory.entries);
+        assert!(memory.boots.len() <= memory.entries, "nothing is left of what is forgotten");
+    }
+    assert_eq!(most, ENTRIES);
+    let held: usize = memory.boots.values().map(Vec::len).sum();
+    assert_eq!((held, memory.to_state().entries.len()), (memory.entries, memory.entries));
+    assert!((3 * ENTRIES + ENTRIES / 8..4 * ENTRIES).all(|n| is_known(&memory, n)), "seven eighths at least");
+    assert!((0..3 * ENTRIES).all(|n| !is_known(&memory, n)));
+}
+
+#[test]
+fn an_entry_remembers_as_many_ranges_as_its_bound_then_forgets_the_lowest_numbers() {
+    let alone = |n: usize| (2 * n as u64, 2 * n as u64);
+    let known = |memory: &Memory, n: usize| {
+        let (first, last) = alone(n);
+        Delta::new(memory).take("a", 1, "gps_data", first, last).is_empty()
+    };
+    let mut memory = Memory::default();
+    for n in 0..RANGES {
+        memory.apply(&[seen("a", 1, &[alone(n)])], n as i64);
+    }
+    assert!((0..RANGES).all(|n| known(&memory, n)), "at the bound nothing is forgotten");
+    memory.apply(&[seen("a", 1, &[alone(RANGES)])], RANGES as i64);
+    assert!(!known(&memory, 0) && (1..=RANGES).all(|n| known(&memory, n)), "the lowest goes first");
+    // A number that joins two ranges makes room for another.
+    memory.apply(&[seen("a", 1, &[(3, 3)])], 1_000);
+    memory.apply(&[seen("a", 1, &[alone(RANGES + 1)])], 1_001);
+    assert!((1..=RANGES + 1).all(|n| known(&memory, n)));
+    let many: Vec<_> = (0..10_000).map(alone).collect();
+    memory.apply(&[seen("a", 1, &many)], 2_000);
+    let kept = memory.ranges("a", 1, "gps_data").unwrap().as_slice();
+    assert_eq!((kept.len(), kept[0]), (RANGES, alone(10_000 - RANGES)), "and never more than the bound");
 }
 
 #[test]
