@@ -266,7 +266,8 @@ pub(super) fn replay(disk: &Arc<dyn Disk>, files: &[(String, u64)]) -> Result<Re
         let file = name(number);
         let open =
             disk.open(&file).map_err(|source| OpenError::Io { what: format!("open {file}"), source })?;
-        for item in Scanner::new(open, record::salt(&file), 0, len) {
+        let mut scanner = Scanner::new(open, record::salt(&file), 0, len);
+        for item in scanner.by_ref() {
             let Item::Record { kind, payload, .. } = item else {
                 out.torn = true;
                 continue;
@@ -279,6 +280,7 @@ pub(super) fn replay(disk: &Arc<dyn Disk>, files: &[(String, u64)]) -> Result<Re
                 _ => {}
             }
         }
+        scanner.failure().map_err(|source| OpenError::Io { what: format!("read {file}"), source })?;
     }
     let sealed = std::mem::take(&mut out.sealed);
     out.rows.retain(|(key, _), (next, _)| *next > sealed.get(key).copied().unwrap_or(0));

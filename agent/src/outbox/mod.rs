@@ -77,7 +77,9 @@ pub enum Refused {
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The disk failed.
-    #[error("The spool cannot {what}: {source}. Check that its folder exists, is writable and has space")]
+    #[error(
+        "The spool cannot {what}: {source}. Check that its folder exists, is writable and has space, and that its disk is sound"
+    )]
     Io {
         /// What was tried.
         what: String,

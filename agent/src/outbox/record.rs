@@ -10,6 +10,7 @@
 use super::disk::File;
 use crc::{CRC_32_ISCSI, Crc, Table};
 use milepost_wire::frame::MAX_FRAME;
+use std::io;
 use std::sync::Arc;
 
 static CRC32C: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
@@ -22,8 +23,7 @@ const BODY_MAX: usize = MAX_FRAME + (1 << 20);
 const CHUNK: usize = 64 << 10;
 /// What is tried alone where a larger read fails.
 const PAGE: usize = 4096;
-/// How often it is tried: an error may pass, and at a start what cannot be read is taken for what was never
-/// written.
+/// How often it is tried: an error may pass.
 const TRIES: usize = 3;
 
 /// The salt of a file: of its name, which nothing else has.
@@ -76,17 +76,23 @@ pub(super) struct Scanner {
     limit: u64,
     buffer: Vec<u8>,
     buffer_at: u64,
+    failure: Option<io::Error>,
 }
 
 impl Scanner {
     /// Begins at `at`, where a record begins, and ends before `limit`.
     pub(super) fn new(file: Arc<dyn File>, salt: u32, at: u64, limit: u64) -> Self {
-        Self { file, salt, at, limit, buffer: Vec::new(), buffer_at: 0 }
+        Self { file, salt, at, limit, buffer: Vec::new(), buffer_at: 0, failure: None }
     }
 
     /// Where the next step begins.
     pub(super) fn at(&self) -> u64 {
         self.at
+    }
+
+    /// Why a part could not be read, where one could not: what it held is not known to be damaged.
+    pub(super) fn failure(self) -> io::Result<()> {
+        self.failure.map_or(Ok(()), Err)
     }
 
     /// Moves the end, which only grows: the file is being written.
@@ -116,8 +122,13 @@ impl Scanner {
             if self.file.read_at(at, &mut self.buffer).is_err() {
                 for (i, page) in self.buffer.chunks_mut(PAGE).enumerate() {
                     let at = at + (i * PAGE) as u64;
-                    if (0..TRIES).all(|_| self.file.read_at(at, page).is_err()) {
+                    let mut read = self.file.read_at(at, page);
+                    for _ in 1..TRIES {
+                        read = read.or_else(|_| self.file.read_at(at, page));
+                    }
+                    if let Err(e) = read {
                         page.fill(0);
+                        self.failure = Some(e);
                     }
                 }
             }

@@ -3,7 +3,8 @@
 //! Only the journal and the part of each lane behind the journal's last mark are read, so a large
 //! backlog costs nothing here. Behind that mark, bytes that are no record were never synced (or have
 //! rotted): the lane is cut there, and whole records beyond the cut, which a disk that reorders its
-//! writes can leave, go to a new segment. Damage before the mark is the reader's to find.
+//! writes can leave, go to a new segment. Damage before the mark is the reader's to find. Where a read
+//! fails, nothing is planned: the agent does not start, and leaves all as it is.
 
 use super::disk::Disk;
 use super::journal::{LaneMark, Replayed};
@@ -284,6 +285,8 @@ impl FoundLane {
                 }
             }
         }
+        // What is cut must be known to be no record.
+        scanner.failure().map_err(|source| OpenError::Io { what: format!("read {name}"), source })?;
         let kept = cut.unwrap_or(len);
         if cut.is_some() {
             self.cuts.push((number, kept));

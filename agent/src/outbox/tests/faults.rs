@@ -245,6 +245,26 @@ fn a_part_that_cannot_be_read_costs_itself_and_is_declared() {
 }
 
 #[test]
+fn what_a_start_cannot_read_is_left_as_it_is() {
+    let (disk, accepted) = filled(false);
+    for (name, len) in disk.files() {
+        let rotten = disk.copy();
+        rotten.unreadable(&name, 0, len);
+        let before = rotten.files();
+        let opened =
+            Outbox::open(Arc::new(rotten.clone()), small(), vehicle(), BootId(0xb1), at(0)).map(drop);
+        if let Err(error) = opened {
+            assert!(error.to_string().contains(&name), "{name}: {error}");
+            assert_eq!(rotten.files(), before, "{name}");
+            rotten.unreadable(&name, 0, 0);
+            accounted(&rotten, accepted, &name);
+        } else {
+            assert!(name == "reserve" || name.ends_with(".seg"), "{name} was not read");
+        }
+    }
+}
+
+#[test]
 fn any_file_may_be_gone_or_hold_nonsense_without_a_panic() {
     for clean in [true, false] {
         let (disk, accepted) = filled(clean);
