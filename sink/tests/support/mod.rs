@@ -13,10 +13,7 @@ use milepost_sink::catalog::{Catalog, NoCatalog};
 use milepost_sink::ledger::Manifest;
 use milepost_sink::store::{self, Folder, Object, Put, S3Settings, Store, StoreError};
 use milepost_sink::{Settings, Sink, Status};
-use milepost_wire::{
-    Batch, Body, BootId, Clock, ColumnSpec, Derived, Kind, Reading, Stream, StreamName, Value, VehicleId,
-    frame, reading,
-};
+use milepost_wire::{Batch, Body, BootId, Clock, Reading, Stream, VehicleId, frame, reading};
 use parquet::file::reader::{FileReader, SerializedFileReader};
 use parquet::record::RowAccessor;
 use rdkafka::ClientConfig;
@@ -196,16 +193,12 @@ impl Bench {
 
     /// Rows with images, four different ones.
     pub(crate) fn send_images(&self, rows: u64) -> BTreeSet<Row> {
-        self.send_images_to("camera_data", rows)
-    }
-
-    pub(crate) fn send_images_to(&self, topic: &str, rows: u64) -> BTreeSet<Row> {
         let mut sent = BTreeSet::new();
         for seq in 0..rows {
             let mut batch = batch("cam", 1, Stream::Camera, seq);
             let image = Reading { ts: DAY_US + seq as i64, ..camera_reading(2000, seq % 4) };
             batch.push(&image).unwrap();
-            self.send(topic, "cam", frame::encode(&batch).unwrap());
+            self.send("camera_data", "cam", frame::encode(&batch).unwrap());
             sent.insert(("camera_data".into(), "cam".into(), 1, seq));
         }
         self.flush();
@@ -265,22 +258,6 @@ pub(crate) fn gps_frame(vehicle: &str, boot: u64, first_seq: u64, rows: u64) -> 
         });
         let ts = DAY_US + seq as i64 * 1_000_000;
         batch.push(&Reading { ts, clock: Clock::Gps, body }).unwrap();
-    }
-    frame::encode(&batch).unwrap()
-}
-
-/// A frame of events that a transform derived, `day` days later.
-pub(crate) fn derived_frame(vehicle: &str, boot: u64, first_seq: u64, rows: u64, day: i64) -> Vec<u8> {
-    let name = StreamName::new("harsh_event").unwrap();
-    let columns = [ColumnSpec::new("n", Kind::Int).unwrap()];
-    let stream = Stream::Derived(name.clone());
-    let vehicle = VehicleId::new(vehicle).unwrap();
-    let mut batch = Batch::new(vehicle, BootId(boot), stream, &columns, first_seq, Vec::new());
-    for seq in first_seq..first_seq + rows {
-        let values = vec![Value::Int(seq as i64)];
-        let row = Derived { stream: name.clone(), columns: columns.to_vec().into(), values };
-        let ts = DAY_US + day * 86_400_000_000 + seq as i64;
-        batch.push(&Reading { ts, clock: Clock::Gps, body: Body::Derived(row) }).unwrap();
     }
     frame::encode(&batch).unwrap()
 }
