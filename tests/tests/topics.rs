@@ -1,5 +1,5 @@
-//! What people and Kafka do to topics under a running sink, on a real Kafka: topics that are deleted and
-//! made again, and records that are deleted before they were read.
+//! What people and Kafka do to topics and groups under a sink, on a real Kafka: topics that are deleted and
+//! made again, records that are deleted before they were read, offsets of the group that are deleted.
 
 use milepost_fake_aws::{BUCKET, FakeAws, Fault, Op};
 use milepost_sink::store::{self, Folder, S3Settings, Store};
@@ -12,6 +12,7 @@ use milepost_wire::reading::Gps;
 use milepost_wire::{Batch, BootId, Clock, Reading, Stream, VehicleId, frame};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use serde_json::Value;
@@ -61,7 +62,7 @@ impl Bench {
     fn sink_of(&self, topics: &[&str], store: Arc<dyn Store>, edit: impl FnOnce(&mut Settings)) -> Sink {
         let mut settings = Settings {
             brokers: self.kafka.bootstrap_servers(),
-            group: format!("sink-{}", topics.join("-")),
+            group: group(topics),
             topics: topics.iter().map(|t| t.to_string()).collect(),
             kafka: BTreeMap::from([
                 ("session.timeout.ms".into(), "6000".into()),
@@ -93,6 +94,19 @@ impl Bench {
         self.producer.flush(PATIENCE).unwrap();
     }
 
+    /// What the group of a topic's sink has committed.
+    fn committed(&self, topic: &str) -> Option<i64> {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", self.kafka.bootstrap_servers()).set("group.id", group(&[topic]));
+        let consumer: BaseConsumer = config.create().unwrap();
+        let mut asked = TopicPartitionList::new();
+        asked.add_partition(topic, 0);
+        match consumer.committed_offsets(asked, PATIENCE).unwrap().elements()[0].offset() {
+            Offset::Offset(next) => Some(next),
+            _ => None,
+        }
+    }
+
     fn make_again(&self, topic: &str) {
         let options = AdminOptions::new().operation_timeout(Some(PATIENCE));
         let deleted = self.runtime.block_on(self.admin.delete_topics(&[topic], &options)).unwrap();
@@ -103,6 +117,10 @@ impl Bench {
             made.is_ok_and(|made| made[0].is_ok())
         });
     }
+}
+
+fn group(topics: &[&str]) -> String {
+    format!("sink-{}", topics.join("-"))
 }
 
 /// A frame of fixes from this number on.
@@ -169,6 +187,33 @@ fn a_topic_made_again_gets_all_new_readings_into_the_tables_once() {
             });
         }
     });
+}
+
+/// The same group, before and after: what it has committed is only a hint for whoever watches its lag.
+#[test]
+fn a_group_whose_committed_offsets_were_deleted_goes_on_where_the_ledger_ends() {
+    let Some(bench) = Bench::start() else { return skip("Kafka is missing") };
+    let (topic, lake) = ("gps_data", bench.lake("lake"));
+    let start = || bench.sink(topic, Arc::new(Folder::open(&lake).unwrap()));
+    bench.send(topic, 0..8);
+    let sink = start();
+    wait_for("the first rows", PATIENCE, || rows(&lake) >= 8 * ROWS);
+    bench.stop(sink);
+    assert_eq!(bench.committed(topic), Some(8), "there is something to delete");
+    let deleted = bench.admin.delete_groups(&[&group(&[topic])], &AdminOptions::new());
+    bench.runtime.block_on(deleted).unwrap()[0].as_ref().unwrap();
+    assert_eq!(bench.committed(topic), None);
+    bench.send(topic, 8..12);
+    let sink = start();
+    wait_for("the next rows", PATIENCE, || rows(&lake) >= 12 * ROWS);
+    bench.stop(sink);
+    assert_eq!(bench.committed(topic), Some(12));
+    let report = report(&lake);
+    assert_eq!(
+        (&report["verdict"], &report["tables"]["gps_data"]["rows"]),
+        (&"ok".into(), &(12 * ROWS).into())
+    );
+    assert_eq!(report["ledger"]["duplicates_dropped"], 0, "nothing was read a second time: {report}");
 }
 
 /// The one writer that there is finds the topic of its claim deleted; the other topic goes on.
