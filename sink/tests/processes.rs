@@ -1,11 +1,13 @@
-//! The real program: an owner that sleeps in the middle of an upload and wakes long after, and what the
-//! program takes of memory while its store stands still.
+//! The real program: an owner that sleeps in the middle of an upload and wakes long after, and a store that
+//! stands still, for minutes and under many partitions.
 
 mod support;
 
+use bytes::Bytes;
 use milepost_fake_aws::{FakeAws, Fault, Op};
+use milepost_sink::ledger::Manifest;
 use milepost_wire::{Stream, frame};
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -19,11 +21,16 @@ struct Process {
 
 impl Process {
     fn start(bench: &Bench, fake: &FakeAws, who: &str, sink: &str) -> Self {
+        Self::start_with(bench, fake, who, sink, "")
+    }
+
+    /// As [`Process::start`], with settings of S3.
+    fn start_with(bench: &Bench, fake: &FakeAws, who: &str, sink: &str, s3: &str) -> Self {
         let keys = fake.keys(who);
         let config = format!(
             "lake = \"s3://lake\"\n[sink]\nbrokers = \"{}\"\n{sink}\n[sink.kafka]\n\
              \"session.timeout.ms\" = \"6000\"\n\"heartbeat.interval.ms\" = \"500\"\n[s3]\nendpoint = \"{}\"\n\
-             region = \"us-east-1\"\naccess_key = \"{}\"\nsecret_key = \"{}\"\n",
+             region = \"us-east-1\"\naccess_key = \"{}\"\nsecret_key = \"{}\"\n{s3}\n",
             bench.cluster.bootstrap_servers(),
             fake.endpoint(),
             keys.access,
@@ -157,4 +164,74 @@ fn two_hundred_partitions_and_a_frozen_store_fit_into_250_mb() {
     println!("{} MB while frozen, {} MB at the most", most / 1_000_000, peak / 1_000_000);
     assert!(most <= MOST, "{most} bytes while frozen");
     assert!(peak <= MOST, "{peak} bytes at the most");
+}
+
+/// How often a request that stood still was sent most.
+fn attempts(fake: &FakeAws) -> usize {
+    let mut sent = HashMap::<_, usize>::new();
+    for r in fake.log().into_iter().filter(|r| r.fault == Fault::ParkBefore) {
+        *sent.entry((r.op, r.key)).or_default() += 1;
+    }
+    sent.into_values().max().unwrap_or(0)
+}
+
+/// In five minutes with the default settings an answer is missing ten times, each for 30 s, and the sink
+/// pauses after every third, each time for longer. The same happens here with answers that are missing for
+/// a second; with `MILEPOST_FULL` set the default settings hold, and the five minutes are real.
+#[test]
+fn a_store_frozen_for_five_minutes_of_time_outs_holds_the_program_s_memory_and_drains_after() {
+    const TIME_OUTS: usize = 10;
+    const PARTITIONS: i32 = 16;
+    const IMAGES: u64 = 20;
+    let full = std::env::var_os("MILEPOST_FULL").is_some();
+    let s3 = if full { "" } else { "answer_timeout_ms = 1000" };
+    let least = if full { Duration::from_secs(300) } else { Duration::ZERO };
+    let (bench, fake) = (Bench::new(&[("gps_data", PARTITIONS)]), FakeAws::start());
+    let send = |round: u64| {
+        let mut sent = BTreeSet::<Row>::new();
+        for p in 0..PARTITIONS {
+            let (vehicle, camera) = (format!("v{p}"), format!("c{p}"));
+            bench.send_to("gps_data", p, &vehicle, gps_frame(&vehicle, 1, round * 60, 60));
+            sent.extend((round * 60..(round + 1) * 60).map(|n| ("gps_data".into(), vehicle.clone(), 1, n)));
+            for n in round * IMAGES..(round + 1) * IMAGES {
+                let mut batch = support::batch(&camera, 1, Stream::Camera, n);
+                batch.push(&camera_reading(200_000, (n << 32) + p as u64)).unwrap();
+                bench.send_to("gps_data", p, &camera, frame::encode(&batch).unwrap());
+                sent.insert(("camera_data".into(), camera.clone(), 1, n));
+            }
+        }
+        bench.flush();
+        sent
+    };
+    let settings =
+        "topics = [\"gps_data\"]\nfile_age_ms = 500\nbuffer_bytes = 4000000\nclaim_bytes = 1000000";
+    let mut sink = Process::start_with(&bench, &fake, "sink", settings, s3);
+    let mut sent = send(0);
+    let rows = |sent: &BTreeSet<Row>| {
+        let mut manifests = fake.objects();
+        manifests.retain(|key, _| key.starts_with("_milepost/manifests/"));
+        let rows = |body: &Bytes| serde_json::from_slice::<Manifest>(body).unwrap().rows;
+        manifests.values().map(rows).sum::<u64>() >= sent.len() as u64
+    };
+    bench.wait("the first rows are written", || rows(&sent));
+    let before = sink.memory("VmRSS");
+    fake.freeze();
+    let waiting = PARTITIONS as u64 * IMAGES * 200_000;
+    sent.extend(send(1));
+    let (frozen, mut most) = (Instant::now(), 0);
+    while attempts(&fake) < TIME_OUTS || frozen.elapsed() < least {
+        assert!(frozen.elapsed() < Duration::from_secs(400), "{} time-outs: {}", attempts(&fake), sink.log());
+        most = most.max(sink.memory("VmRSS"));
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    println!(
+        "frozen for {:?}: {} time-outs; memory {before} bytes before, {most} at most, {waiting} waiting",
+        frozen.elapsed(),
+        attempts(&fake)
+    );
+    assert!(most < before + waiting / 2, "{most} bytes while frozen, {before} before, {waiting} waiting");
+    fake.thaw();
+    bench.wait("it drains", || rows(&sent));
+    assert!(sink.is_running(), "without a hand: {}", sink.log());
+    bench.read_s3(&fake).check(&sent);
 }
