@@ -94,6 +94,32 @@ fn pyarrow_and_duckdb_read_every_table_as_the_vehicles_made_it() {
 }
 
 #[test]
+fn the_sql_that_the_demo_prints_runs_whatever_its_folder_is_called() {
+    let Some(python) = python() else {
+        return skip("no Python with pyarrow and DuckDB");
+    };
+    let dir = tempfile::tempdir().expect("a temporary folder");
+    let data = dir.path().join("it's [a] *new* lake?");
+    let out = Command::new(program("milepost", "milepost"))
+        .args(["demo", "--vehicles", "1", "--minutes", "2", "--no-outage", "--data-dir"])
+        .arg(&data)
+        .output()
+        .expect("the demo starts");
+    let said = String::from_utf8_lossy(&out.stdout);
+    let (_, sql) = said.split_once("In DuckDB:\n").expect("SQL at the end");
+    let sql_file = dir.path().join("demo.sql");
+    std::fs::write(&sql_file, sql).expect("a file for it");
+    let ran = Command::new(&python)
+        .arg(script("run_sql.py"))
+        .stdin(std::fs::File::open(&sql_file).expect("the file"))
+        .output()
+        .expect("Python starts");
+    let (rows, errors) = (String::from_utf8_lossy(&ran.stdout), String::from_utf8_lossy(&ran.stderr));
+    let rows: Vec<u64> = rows.lines().map(|line| line.parse().expect("a number")).collect();
+    assert!(rows.len() >= 3 && rows.iter().all(|n| *n > 0), "{rows:?} rows of\n{sql}\n{errors}");
+}
+
+#[test]
 fn gps_logs_arrive_in_the_table_as_gpsd_reads_them() {
     let (Some(python), Some(data)) = (python(), shared_data()) else {
         return eprintln!("skipped: no recorded logs (MILEPOST_SHARED_DATA)");

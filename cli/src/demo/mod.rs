@@ -12,6 +12,7 @@ mod marker;
 mod progress;
 mod proxy;
 mod s3;
+mod sql;
 mod summary;
 mod tap;
 
@@ -344,10 +345,4 @@ impl Outage {
             });
         }
     }
-}
-
-/// The path of a folder's Parquet files, for SQL.
-fn glob(lake: &Path, table: &str) -> String {
-    // A quote would end the text in which SQL has it.
-    format!("{}/{table}/**/*.parquet", lake.display().to_string().replace('\'', "''"))
 }

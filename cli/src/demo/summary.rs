@@ -1,14 +1,14 @@
 //! What the demo has to say at its end.
 
 use super::fleet::Stopped;
-use super::glob;
+use super::sql;
 use super::tap::Sizes;
 use crate::Failure;
 use crate::audit::{Report, Verdict};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// The summary: its JSON is what `--json` prints.
@@ -33,6 +33,8 @@ pub(crate) struct Summary {
     silent: Vec<String>,
     /// Where the lake is.
     lake: String,
+    #[serde(skip)]
+    folder: PathBuf,
     seconds: f64,
 }
 
@@ -88,6 +90,7 @@ impl Summary {
             refused: stopped.refused.clone(),
             silent: stopped.silent.clone(),
             lake: lake.display().to_string(),
+            folder: lake.to_owned(),
             seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
         }
     }
@@ -153,48 +156,7 @@ impl Summary {
             "\n{} lost, {} twice, verdict: {} ({:.0} s)",
             self.lost, self.duplicates, self.verdict, self.seconds
         )?;
-        self.sql(o)?;
+        sql::write(o, &self.folder, |table| self.tables.contains_key(table))?;
         Ok(out)
-    }
-
-    fn sql(&self, o: &mut String) -> std::fmt::Result {
-        let lake = Path::new(&self.lake);
-        writeln!(o, "\nThe tables are Parquet files in {}. In DuckDB:\n", self.lake)?;
-        let from = |table: &str| format!("read_parquet('{}', hive_partitioning=true)", glob(lake, table));
-        if self.tables.contains_key("gps_data") {
-            writeln!(
-                o,
-                "  SELECT vehicle_id, count(*) AS fixes, min(ts) AS first, max(ts) AS last,\n         \
-                 round(max(speed) * 3.6) AS top_km_h\n  FROM {}\n  GROUP BY vehicle_id ORDER BY vehicle_id;\n",
-                from("gps_data")
-            )?;
-        }
-        if self.tables.contains_key("harsh_event") {
-            writeln!(
-                o,
-                "  SELECT vehicle_id, ts, kind, round(g, 2) AS g, lat, lon, round(speed * 3.6) AS km_h\n  \
-                 FROM {}\n  ORDER BY g DESC LIMIT 10;\n",
-                from("harsh_event")
-            )?;
-        }
-        if self.tables.contains_key("camera_data") {
-            writeln!(
-                o,
-                "  SELECT vehicle_id, ts, lat, lon, image\n  FROM {}\n  ORDER BY ts DESC LIMIT 5;\n  -- image s3://{}/… \
-                 is the file {}/…\n",
-                from("camera_data"),
-                super::s3::BUCKET,
-                self.lake,
-            )?;
-        }
-        if self.tables.contains_key("weather_data") {
-            writeln!(
-                o,
-                "  SELECT dt, condition, count(*) AS readings, round(avg(temperature), 1) AS celsius\n  FROM {}\n  \
-                 GROUP BY ALL ORDER BY readings DESC;",
-                from("weather_data")
-            )?;
-        }
-        Ok(())
     }
 }
