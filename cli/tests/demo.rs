@@ -96,6 +96,37 @@ fn a_replayed_log_reaches_its_table_row_by_row() {
     assert!(folder.path().join("data/vehicles/Van-7-morning").is_dir());
 }
 
+#[test]
+fn what_a_log_has_that_is_no_reading_is_said_at_the_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let (rows, log) = (folder.path().join("rows.ndjson"), folder.path().join("damaged.nmea"));
+    let bad = "{\"stream\":\"gps_data\",\"ts\":2,\"lat\":52.1,\"lon\":-1.5,\"sped\":3}\n";
+    std::fs::write(&rows, "{\"ts\":1,\"lat\":52.1,\"lon\":-1.5}\n".to_owned() + &bad.repeat(40)).unwrap();
+    let rmc = sentence("GPRMC,080000.00,A,5210.0000,N,00130.5000,W,30.0,010.0,020326,,,A");
+    std::fs::write(&log, rmc.replace("5210", "5211") + &rmc).unwrap();
+    let args = [
+        "--vehicles",
+        "0",
+        "--no-outage",
+        "--replay",
+        rows.to_str().unwrap(),
+        "--replay",
+        log.to_str().unwrap(),
+    ];
+    let output = demo(&folder.path().join("data"), &args);
+    let summary = summary(&output);
+    assert_eq!(summary["refused"], serde_json::json!({"damaged": 1, "rows": 40}));
+    let said = String::from_utf8_lossy(&output.stderr);
+    for expected in [
+        "damaged: 1 times its source met what is no reading, and went on (bad_checksum 1)\n",
+        "rows: 40 times its source met what is no reading, and went on (refused_line 40). The first:\n",
+        "    line 2: gps_data has no column \"sped\"\n",
+    ] {
+        assert!(said.contains(expected), "{expected:?} is not in {said}");
+    }
+    assert_eq!(said.matches("has no column").count(), 3, "{said}");
+}
+
 /// Starts a long demo and waits until readings are in Kafka.
 fn started(data: &Path) -> Child {
     let mut child = milepost(&["demo", "--vehicles", "2", "--data-dir", data.to_str().unwrap()])
@@ -224,18 +255,24 @@ fn after_a_kill_the_next_demo_says_how_to_start_over() {
     assert!(String::from_utf8_lossy(&refused.stderr).contains("rm -r"));
 }
 
+/// Start, size 16 × 16 and the beginning of the picture, in base64.
+const JPEG_START: &str = "/9j/wAALCAAQABABAREA/9oAAgAA";
+/// Its end.
+const JPEG_END: &str = "AP/Z";
+
 #[test]
 fn it_stops_before_kafka_could_drop_and_what_is_left_comes_with_the_next_demo() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("cameras.ndjson");
     let picture = |n: u64| {
-        // Bytes that do not compress, as base64's own letters.
+        // The markers of a JPEG image, in base64, around bytes that do not compress, as base64's own letters.
         let mut x = n + 1;
         let mut letter = || {
             x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"[(x >> 58) as usize]
         };
-        String::from_utf8((0..64_000).map(|_| letter()).collect()).unwrap()
+        let noise = String::from_utf8((0..64_000).map(|_| letter()).collect()).unwrap();
+        format!("{JPEG_START}{noise}{JPEG_END}")
     };
     let line = |n: u64| {
         let ts = 1_772_438_400_000_000 + n * 1_000_000;

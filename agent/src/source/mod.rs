@@ -8,6 +8,7 @@
 pub mod outlet;
 pub mod supervise;
 
+mod jpeg;
 mod lines;
 mod port;
 mod rows;

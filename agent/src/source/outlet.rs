@@ -26,26 +26,62 @@ pub struct SourceCounters {
     pub restarts: AtomicU64,
     /// Readings lost because the pipeline was behind; each is also in a gap row.
     pub overruns: AtomicU64,
-    details: Mutex<BTreeMap<&'static str, u64>>,
+    met: Mutex<Met>,
 }
+
+/// What a source met on its way.
+#[derive(Debug, Default)]
+struct Met {
+    errors: BTreeMap<&'static str, u64>,
+    notes: BTreeMap<&'static str, u64>,
+    first_refusals: Vec<String>,
+}
+
+/// So many refusals are kept in words, cut to so many characters: a file that is all wrong must not fill
+/// the memory.
+const KEPT_REFUSALS: (usize, usize) = (3, 200);
 
 impl SourceCounters {
     /// Counts `n` errors of a kind, such as `bad_checksum`.
     pub fn error(&self, kind: &'static str, n: u64) {
-        self.errors.fetch_add(n, Relaxed);
-        self.note(kind, n);
+        if n > 0 {
+            self.errors.fetch_add(n, Relaxed);
+            *lock(&self.met).errors.entry(kind).or_default() += n;
+        }
+    }
+
+    /// Counts an error, and keeps in words what it was if it is among the first: which part of the input,
+    /// and why.
+    pub fn refuse(&self, kind: &'static str, why: impl FnOnce() -> String) {
+        self.error(kind, 1);
+        let (count, length) = KEPT_REFUSALS;
+        let first = &mut lock(&self.met).first_refusals;
+        if first.len() < count {
+            first.push(why().chars().take(length).collect());
+        }
     }
 
     /// Counts something worth knowing that is no error, such as `week_rollover`.
     pub fn note(&self, kind: &'static str, n: u64) {
         if n > 0 {
-            *lock(&self.details).entry(kind).or_default() += n;
+            *lock(&self.met).notes.entry(kind).or_default() += n;
         }
     }
 
     /// What [`SourceCounters::error`] and [`SourceCounters::note`] counted, by kind.
     pub fn details(&self) -> BTreeMap<&'static str, u64> {
-        lock(&self.details).clone()
+        let met = lock(&self.met);
+        met.errors.iter().chain(&met.notes).map(|(kind, n)| (*kind, *n)).collect()
+    }
+
+    /// The errors among them.
+    pub fn errors_by_kind(&self) -> BTreeMap<&'static str, u64> {
+        lock(&self.met).errors.clone()
+    }
+
+    /// What [`SourceCounters::refuse`] was told first, at most three.
+    pub fn first_refusals(&self) -> Vec<String> {
+        lock(&self.met).first_refusals.clone()
     }
 }
 

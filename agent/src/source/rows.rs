@@ -1,9 +1,10 @@
 //! Bytes of NDJSON to readings, for the sources that have it: lines are cut, parsed and counted.
 
 use super::SourceCounters;
+use super::jpeg::{self, Look};
 use super::lines::{Lines, MAX_LINE};
 use crate::ndjson::{Defaults, Parser};
-use milepost_wire::{Clock, Reading, Stream};
+use milepost_wire::{Body, Clock, Reading};
 
 /// The state of one stream of lines.
 pub(super) struct Rows {
@@ -63,7 +64,7 @@ impl Parse {
             Ok(reading) => Some(reading),
             Err(error) => {
                 self.refused += 1;
-                counters.error("refused_line", 1);
+                counters.refuse("refused_line", || format!("line {}: {error}", self.seen));
                 // The 1st, 10th, 100th, …: a file that is all wrong must not flood the log.
                 if self.refused.ilog10() != (self.refused - 1).checked_ilog10().unwrap_or(u32::MAX) {
                     let (line, refused) = (self.seen, self.refused);
@@ -76,10 +77,18 @@ impl Parse {
 }
 
 /// What an agent says of itself only the agent says: a forged report would make the audit miss what
-/// there never was, a forged gap would excuse what is missing. A decoded log has such lines.
+/// there never was, a forged gap would excuse what is missing. A decoded log has such lines. An image
+/// must be what a camera's folder would have delivered: the lake keeps it as a JPEG file.
 fn of_a_sensor(reading: Reading) -> Result<Reading, String> {
-    match reading.stream() {
-        own @ (Stream::Health | Stream::Gap) => Err(format!("{own} is what the agent says of itself")),
+    match &reading.body {
+        Body::Health(_) | Body::Gap(_) => {
+            Err(format!("{} is what the agent says of itself", reading.stream()))
+        }
+        Body::Camera(camera) => match jpeg::look(&camera.image) {
+            Look::Whole(..) => Ok(reading),
+            Look::Partial => Err("\"image\" is a JPEG image whose size or end is missing".into()),
+            Look::Other => Err("\"image\" is no JPEG image".into()),
+        },
         _ => Ok(reading),
     }
 }

@@ -1,7 +1,7 @@
 //! Keeps a source running: a source that fails is started again after a pause that doubles from one
 //! failure to the next and starts afresh once the source has run well for a while.
 
-use super::{Outlet, Source};
+use super::{Outlet, Source, SourceCounters};
 use crate::clock::{Clock, Entropy};
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -60,9 +60,7 @@ pub async fn supervise(
         let error = match ended {
             None => return source.leave(outlet),
             Some(Ok(())) => {
-                let counters = outlet.counters();
-                let (received, errors) = (counters.received.load(Relaxed), counters.errors.load(Relaxed));
-                return tracing::info!(source = name, received, errors, "The source has ended");
+                return ended_well(name, outlet.counters());
             }
             Some(Err(error)) => error,
         };
@@ -78,6 +76,25 @@ pub async fn supervise(
             () = tokio::time::sleep(pause) => {}
         }
         outlet.counters().restarts.fetch_add(1, Relaxed);
+    }
+}
+
+/// Says at a source's end what came of it, and what of that could not be read.
+fn ended_well(name: &str, counters: &SourceCounters) {
+    let received = counters.received.load(Relaxed);
+    match counters.errors.load(Relaxed) {
+        0 => tracing::info!(source = name, received, "The source has ended"),
+        errors => {
+            let (kinds, first) = (counters.errors_by_kind(), counters.first_refusals());
+            tracing::warn!(
+                source = name,
+                received,
+                errors,
+                ?kinds,
+                ?first,
+                "The source has ended; not all that came could be read"
+            );
+        }
     }
 }
 

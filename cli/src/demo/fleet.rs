@@ -129,6 +129,17 @@ impl Fleet {
     }
 }
 
+/// What the sources of a vehicle met and could not read.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Refused {
+    /// How often.
+    pub times: u64,
+    /// The same by its kind, such as `refused_line`.
+    pub kinds: BTreeMap<&'static str, u64>,
+    /// The first of it in words.
+    pub first: Vec<String>,
+}
+
 /// What the vehicles did.
 #[derive(Debug, Default)]
 pub(crate) struct Stopped {
@@ -137,8 +148,8 @@ pub(crate) struct Stopped {
     pub undelivered: u64,
     /// Readings that were accepted, by stream.
     pub accepted: BTreeMap<String, u64>,
-    /// How often the sources of a vehicle met what they could not read.
-    pub refused: BTreeMap<String, u64>,
+    /// What the sources of a vehicle met and could not read.
+    pub refused: BTreeMap<String, Refused>,
     /// Vehicles of whose sources no reading came.
     pub silent: Vec<String>,
 }
@@ -151,9 +162,13 @@ impl Stopped {
             self.silent.push(vehicle.to_owned());
         }
         for (_, counters) in sources {
-            let errors = counters.errors.load(Relaxed);
-            if errors > 0 {
-                *self.refused.entry(vehicle.to_owned()).or_default() += errors;
+            for (kind, n) in counters.errors_by_kind() {
+                let refused = self.refused.entry(vehicle.to_owned()).or_default();
+                refused.times += n;
+                *refused.kinds.entry(kind).or_default() += n;
+            }
+            if let Some(refused) = self.refused.get_mut(vehicle) {
+                refused.first.extend(counters.first_refusals());
             }
         }
         for stream in report.status.iter().flat_map(|s| &s.streams) {

@@ -1,11 +1,11 @@
 //! What the demo has to say at its end.
 
-use super::fleet::Stopped;
+use super::fleet::{Refused, Stopped};
 use super::sql;
 use super::tap::Sizes;
 use crate::Failure;
 use crate::audit::{Report, Verdict};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,8 +27,10 @@ pub(crate) struct Summary {
     /// Frames that are still in spools.
     undelivered: u64,
     pub verdict: Verdict,
-    /// What each vehicle's sources met and could not read: bad checksums, lines that are no readings.
-    refused: BTreeMap<String, u64>,
+    /// How often each vehicle's sources met what they could not read: bad checksums, lines that are no
+    /// readings.
+    #[serde(serialize_with = "times")]
+    refused: BTreeMap<String, Refused>,
     /// Vehicles of whose sources no reading came.
     silent: Vec<String>,
     /// Where the lake is.
@@ -138,11 +140,8 @@ impl Summary {
         for vehicle in &self.silent {
             writeln!(o, "  {vehicle}: not one reading came of its source: is its log NMEA or NDJSON?")?;
         }
-        for (vehicle, n) in &self.refused {
-            writeln!(
-                o,
-                "  {vehicle}: {n} times its source met something that is no reading, and went on (RUST_LOG=warn says what)"
-            )?;
+        for (vehicle, refused) in &self.refused {
+            say_refused(o, vehicle, refused)?;
         }
         if self.undelivered > 0 {
             writeln!(
@@ -159,4 +158,17 @@ impl Summary {
         sql::write(o, &self.folder, |table| self.tables.contains_key(table))?;
         Ok(out)
     }
+}
+
+/// What a vehicle's source could not read: how often, by kind, and the first in words.
+fn say_refused(o: &mut String, vehicle: &str, refused: &Refused) -> std::fmt::Result {
+    let kinds: Vec<String> = refused.kinds.iter().map(|(kind, n)| format!("{kind} {n}")).collect();
+    let (n, kinds) = (refused.times, kinds.join(", "));
+    let end = if refused.first.is_empty() { "" } else { ". The first:" };
+    writeln!(o, "  {vehicle}: {n} times its source met what is no reading, and went on ({kinds}){end}")?;
+    refused.first.iter().try_for_each(|why| writeln!(o, "    {why}"))
+}
+
+fn times<S: Serializer>(refused: &BTreeMap<String, Refused>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(refused.iter().map(|(vehicle, refused)| (vehicle, refused.times)))
 }

@@ -100,3 +100,14 @@ fn an_image_larger_than_the_queue_still_passes_alone() {
     }
     assert_eq!(times(deliveries.next(Duration::ZERO)), ("camera".into(), vec![0], 1));
 }
+
+#[test]
+fn what_was_refused_is_kept_in_words_that_are_few_and_short() {
+    let counters = SourceCounters::default();
+    (0..9).for_each(|n| counters.refuse("refused_line", || n.to_string().repeat(10_000)));
+    counters.note("sentences", 4);
+    assert_eq!(counters.first_refusals(), ["0".repeat(200), "1".repeat(200), "2".repeat(200)]);
+    assert_eq!(counters.errors_by_kind(), BTreeMap::from([("refused_line", 9)]));
+    assert_eq!(counters.details(), BTreeMap::from([("refused_line", 9), ("sentences", 4)]));
+    assert_eq!(counters.errors.load(Relaxed), 9);
+}

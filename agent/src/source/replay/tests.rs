@@ -1,8 +1,9 @@
 use super::super::outlet::{Next, QueueLimits, SourceCounters, channel};
 use super::*;
 use crate::clock::FakeClock;
-use crate::source::oracle;
-use milepost_wire::Body;
+use crate::source::{jpeg, oracle};
+use milepost_wire::{Body, reading::Camera};
+use std::collections::BTreeMap;
 use std::io::Write;
 
 fn settings(path: &std::path::Path, more: &str) -> Settings {
@@ -103,6 +104,45 @@ async fn what_an_agent_says_of_itself_no_log_says() {
     let (readings, counters) = replay(&settings(file(log.as_bytes()).path(), "")).await;
     assert_eq!(readings.iter().map(|r| r.ts).collect::<Vec<_>>(), [2]);
     assert_eq!(counters.details().get("refused_line"), Some(&2));
+}
+
+#[tokio::test]
+async fn an_image_that_is_no_jpeg_is_refused_as_a_cameras_folder_refuses_it() {
+    let image = |bytes: &[u8]| {
+        let camera = Camera {
+            camera_id: "front".into(),
+            lat_e7: None,
+            lon_e7: None,
+            image: bytes.to_vec(),
+            width: None,
+            height: None,
+        };
+        let reading = Reading { ts: 1, clock: Trust::Gps, body: camera.into() };
+        crate::ndjson::write(&reading) + "\n"
+    };
+    let whole = jpeg::markers(640, 480, 10);
+    let cut = &whole[..whole.len() - 2];
+    let log = image(&whole) + &image(b"GIF89a") + &image(cut) + &image(b"");
+    let (readings, counters) = replay(&settings(file(log.as_bytes()).path(), "")).await;
+    assert_eq!(readings.len(), 1);
+    assert_eq!(counters.errors_by_kind(), BTreeMap::from([("refused_line", 3)]));
+    let missing = "\"image\" is a JPEG image whose size or end is missing";
+    let expected = [
+        "line 2: \"image\" is no JPEG image".into(),
+        format!("line 3: {missing}"),
+        format!("line 4: {missing}"),
+    ];
+    assert_eq!(counters.first_refusals(), expected);
+}
+
+#[tokio::test]
+async fn the_first_refusals_are_kept_in_words_and_all_are_counted() {
+    let log = "{\"stream\":\"gps_data\",\"ts\":1,\"lat\":1,\"lon\":2,\"kkk\":3}\n".repeat(50);
+    let (readings, counters) = replay(&settings(file(log.as_bytes()).path(), "")).await;
+    assert_eq!((readings, counters.errors_by_kind()), (vec![], BTreeMap::from([("refused_line", 50)])));
+    let first = counters.first_refusals();
+    assert_eq!(first.len(), 3);
+    assert!(first[0].starts_with("line 1: gps_data has no column \"kkk"), "{first:?}");
 }
 
 #[tokio::test]

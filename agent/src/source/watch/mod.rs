@@ -12,13 +12,12 @@
 //! a power cut takes, the images are as much as the readings of the same moment.
 
 mod folder;
-mod jpeg;
 
+use super::jpeg::{self, Look};
 use super::{Context, Outlet, Run, Source, SourceError};
 use crate::clock::Clock;
 use crate::units::{Size, Span};
 use folder::{Found, Place};
-use jpeg::Look;
 use milepost_wire::{Reading, reading::Camera};
 use serde::{Deserialize, Deserializer};
 use std::collections::HashMap;
