@@ -3,8 +3,8 @@
 //!
 //! The segments are real and hold a picture each, one a second; those before the last mark, which is ten
 //! seconds old at most, are then stretched to a full segment's length by a hole, which a reader would have
-//! to read through and an opening may not touch. With `MILEPOST_FULL` set the 10 GB are written, and read
-//! to the end.
+//! to read through and an opening may not touch. With `MILEPOST_FULL` set the 10 GB are written by the
+//! spool itself, opened within a second, and read to the end.
 
 #[allow(dead_code)]
 #[path = "support/counting_disk.rs"]
@@ -14,7 +14,7 @@ use counting_disk::Counting;
 use milepost_agent::health::resident_bytes;
 use milepost_agent::outbox::{Now, Outbox, Settings, SpoolReader};
 use milepost_wire::reading::Camera;
-use milepost_wire::{BootId, Clock, Reading, VehicleId};
+use milepost_wire::{BootId, Clock, Reading, Stream, VehicleId};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -92,17 +92,18 @@ fn ten_gigabytes_of_backlog_are_opened_without_reading_them_or_growing() {
     assert!(counts.opened <= 2 * NEW, "{counts:?}");
     assert!(counts.read <= 2 * SEGMENT, "{counts:?}");
     assert!(grown < 16 << 20, "{grown} bytes");
+    // Asked only of the long run by hand; elsewhere it is reported.
+    assert!(!full() || took < Duration::from_secs(1), "opened in {took:?}");
 
-    let mut read = 0;
-    while let Some(record) = reader.next() {
+    // Before the pictures comes the row that declares the end without a goodbye.
+    let (mut read, wanted) = (0, if full() { pictures } else { 1 });
+    while read < wanted {
+        let record = reader.next().expect("every picture waits");
         reader.ack(record.id);
-        read += 1;
-        if !full() {
-            break;
-        }
+        read += u64::from(record.stream == Stream::Camera);
     }
+    assert!(!full() || reader.next().is_none());
     let grown = resident_bytes().unwrap().saturating_sub(before);
-    println!("{read} records read, {grown} bytes of memory more");
-    assert_eq!(read, if full() { pictures } else { 1 });
+    println!("{read} pictures read, {grown} bytes of memory more");
     assert!(grown < 32 << 20, "{grown} bytes");
 }
