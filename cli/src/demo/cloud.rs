@@ -4,6 +4,7 @@
 use super::gate::{Full, Gate};
 use super::kafka::Kafka;
 use super::tap::{Sizes, Tap};
+use super::trouble::Failures;
 use super::{broker, s3};
 use crate::Failure;
 use crate::audit::Promise;
@@ -86,14 +87,23 @@ impl Cloud {
         Progress { in_kafka: self.tap.counts().1, rows, files }
     }
 
+    /// What the sink has failed at so far.
+    pub(crate) fn failures(&self) -> Failures {
+        failures_of(&self.sink)
+    }
+
     /// Tells the gate what has arrived, and whether vehicles are held back for good.
     pub(crate) fn check(&self, gate: &Gate) -> Result<(), Full> {
         gate.look(self.tap.seen(), self.since.elapsed())
     }
 
     /// Waits until what the agents have sent is in the lake, and stops. The agents must have stopped.
-    /// Returns the sizes of what passed.
-    pub(crate) async fn stop(self, expected: &[Promise]) -> Result<BTreeMap<String, Sizes>, Failure> {
+    /// What the sink fails at meanwhile goes to `failures`. Returns the sizes of what passed.
+    pub(crate) async fn stop(
+        self,
+        expected: &[Promise],
+        mut failures: impl FnMut(Failures),
+    ) -> Result<BTreeMap<String, Sizes>, Failure> {
         let arrived = |tap: &Tap| expected.iter().all(|e| tap.has(&e.vehicle, e.boot, &e.stream, e.next));
         settle(|| {
             let counters = self.bridge.counters();
@@ -105,10 +115,15 @@ impl Cloud {
         if unreported > 0 {
             tracing::warn!(unreported, "The bridge stopped before Kafka had reported all frames");
         }
-        let records = self.tap.counts().0;
+        let (records, before) = (self.tap.counts().0, failures_of(&self.sink).count);
         settle(|| {
-            let status = self.sink.status();
-            (status.records >= records, status.records)
+            let (status, now) = (self.sink.status(), failures_of(&self.sink));
+            let failing = now.count > before;
+            if failing {
+                failures(now);
+            }
+            // A sink that fails is waited for in its pauses too: there may be room again.
+            (status.records >= records, (status.records, failing.then(Instant::now)))
         })
         .await;
         self.sink.stop().await?;
@@ -117,6 +132,11 @@ impl Cloud {
         drop(self.kafka);
         Ok(sizes)
     }
+}
+
+fn failures_of(sink: &Sink) -> Failures {
+    let status = sink.status();
+    Failures { count: status.retries, newest: status.last_error }
 }
 
 /// Waits until `look` says that it is done, or shows no change for long.

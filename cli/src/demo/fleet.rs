@@ -89,6 +89,14 @@ impl Fleet {
         self.agents.iter().chain(&self.parked).all(|a| waiting(a) == 0)
     }
 
+    /// What is wrong with the disk under a spool, of the first vehicle that has trouble.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let trouble = |a: &AgentHandle| {
+            Some(format!("The spool of {} cannot write ({})", a.vehicle(), a.status()?.trouble?))
+        };
+        self.agents.iter().chain(&self.parked).find_map(trouble)
+    }
+
     /// Waits until every vehicle has come to the end of its trip or log.
     pub(crate) async fn arrived(&self) {
         for agent in &self.agents {

@@ -15,6 +15,7 @@ mod s3;
 mod sql;
 mod summary;
 mod tap;
+mod trouble;
 
 use crate::audit::{self, Verdict};
 use crate::{Failure, Outcome};
@@ -32,6 +33,7 @@ use std::time::{Duration, Instant};
 use summary::Summary;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
+use trouble::{Failures, Trouble};
 
 /// Simulated seconds in a second.
 const SPEED: f64 = 200.0;
@@ -164,11 +166,17 @@ async fn demo(options: &Options) -> Result<Summary, Failure> {
         End::Full(full) => show.say(&full.to_string()),
     }
     let (stopped, full) = stop(fleet, &end, &cloud, &network, &gate, &show).await;
-    let sizes = cloud.stop(&stopped.expected).await?;
+    let mut trouble = Trouble::default();
+    let mut newest = None;
+    let failures = |sink: Failures| {
+        newest = sink.newest.clone();
+        trouble.step(Instant::now(), None, sink).iter().for_each(|what| show.say(what));
+    };
+    let sizes = cloud.stop(&stopped.expected, failures).await?;
     show.end();
     let report = audit::audit(Arc::new(Folder::open(&lake)?), &stopped.expected).await?;
     marker.clear()?;
-    let summary = Summary::new(&report, sizes, &stopped, full, &lake, since.elapsed());
+    let summary = Summary::new(&report, sizes, &stopped, full, newest, &lake, since.elapsed());
     summary.print(&report, options.json)?;
     Ok(summary)
 }
@@ -202,7 +210,7 @@ impl Chain {
             Ok(fleet) => Ok(Self { marker, lake, cloud, gate, network, fleet }),
             Err(e) => {
                 // Vehicles that did start may have sent what an earlier demo left.
-                cloud.stop(&[]).await?;
+                cloud.stop(&[], |_| ()).await?;
                 marker.clear()?;
                 Err(e)
             }
@@ -293,6 +301,7 @@ async fn drive(
     let mut outage = outage.then(|| Outage::halfway(expected));
     let mut arrived = std::pin::pin!(fleet.arrived());
     let mut is_there = false;
+    let mut trouble = Trouble::default();
     loop {
         tokio::select! {
             () = &mut arrived, if !is_there => {
@@ -307,6 +316,8 @@ async fn drive(
         if let Err(full) = cloud.check(gate) {
             return End::Full(full);
         }
+        let what = trouble.step(Instant::now(), fleet.trouble(), cloud.failures());
+        what.iter().for_each(|what| show.say(what));
         if is_there && fleet.is_drained() {
             return End::Arrived;
         }

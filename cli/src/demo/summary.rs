@@ -33,6 +33,9 @@ pub(crate) struct Summary {
     refused: BTreeMap<String, Refused>,
     /// Vehicles of whose sources no reading came.
     silent: Vec<String>,
+    /// What the sink failed at last, where not all is well.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sink_failure: Option<String>,
     /// Where the lake is.
     lake: String,
     #[serde(skip)]
@@ -65,6 +68,7 @@ impl Summary {
         sizes: BTreeMap<String, Sizes>,
         stopped: &Stopped,
         cut_short: bool,
+        sink_failure: Option<String>,
         lake: &Path,
         took: Duration,
     ) -> Self {
@@ -91,6 +95,7 @@ impl Summary {
             verdict: if good { Verdict::Ok } else { Verdict::Bad },
             refused: stopped.refused.clone(),
             silent: stopped.silent.clone(),
+            sink_failure: sink_failure.filter(|_| !good),
             lake: lake.display().to_string(),
             folder: lake.to_owned(),
             seconds: (took.as_secs_f64() * 10.0).round() / 10.0,
@@ -142,6 +147,12 @@ impl Summary {
         }
         for (vehicle, refused) in &self.refused {
             say_refused(o, vehicle, refused)?;
+        }
+        if let Some(why) = &self.sink_failure {
+            writeln!(
+                o,
+                "  The lake could not be written: {why}. What the demo's Kafka still had is lost with it"
+            )?;
         }
         if self.undelivered > 0 {
             writeln!(

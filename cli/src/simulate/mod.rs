@@ -360,7 +360,7 @@ mod tests {
             before = now;
             tokio::time::sleep(Duration::from_millis(500)).await;
         }
-        cloud.stop(&[]).await.unwrap();
+        cloud.stop(&[], |_| ()).await.unwrap();
         let lake = Arc::new(Folder::open(folder.path()).unwrap());
         let report = crate::audit::audit(lake, &[]).await.unwrap();
         assert_eq!(report.verdict, crate::audit::Verdict::Ok, "{report}");
