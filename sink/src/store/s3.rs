@@ -9,7 +9,7 @@ use aws_sdk_s3::config::{
     BehaviorVersion, Credentials, Region, RequestChecksumCalculation, ResponseChecksumValidation,
     StalledStreamProtectionConfig,
 };
-use aws_sdk_s3::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use aws_sdk_s3::primitives::ByteStream;
 use aws_smithy_http_client::tls;
 use bytes::Bytes;
@@ -249,14 +249,52 @@ fn code<E: ProvideErrorMetadata>(e: &Failure<E>) -> Option<&str> {
     e.as_service_error()?.code()
 }
 
+/// What the store says of a failure; where it has not answered, each cause in turn. The SDK's own text
+/// is its whole response, many lines long.
+fn in_words<E>(e: &Failure<E>) -> String
+where
+    E: std::error::Error + ProvideErrorMetadata + 'static,
+{
+    let said = e.as_service_error().and_then(|said| Some((said.code()?, said.message().unwrap_or_default())));
+    if let Some((code, message)) = said {
+        return format!("{code}: {message}");
+    }
+    let mut words = e.to_string();
+    let mut cause = std::error::Error::source(e);
+    while let Some(because) = cause {
+        words += &format!(": {because}");
+        cause = because.source();
+    }
+    words
+}
+
 fn fault<E>(key: &str, what: &'static str, e: &Failure<E>) -> StoreError
 where
-    E: std::error::Error + 'static,
+    E: std::error::Error + ProvideErrorMetadata + 'static,
 {
-    let (key, why) = (key.to_owned(), DisplayErrorContext(e).to_string());
+    let (key, why) = (key.to_owned(), in_words(e));
     match status(e) {
         Some(408 | 409 | 429) => StoreError::Transient { key, what, why },
         Some(400..=499) => StoreError::Refused { key, what, why },
         _ => StoreError::Transient { key, what, why },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use aws_sdk_s3::config::http::HttpResponse;
+    use aws_sdk_s3::error::ErrorMetadata;
+    use aws_sdk_s3::operation::put_object::PutObjectError;
+    use aws_sdk_s3::primitives::SdkBody;
+
+    #[test]
+    fn a_failure_is_said_in_the_stores_words_or_by_its_causes() {
+        let said = ErrorMetadata::builder().code("SlowDown").message("Reduce your rate").build();
+        let response = HttpResponse::new(503.try_into().unwrap(), SdkBody::from("<Error/>"));
+        let error: Failure<PutObjectError> = SdkError::service_error(PutObjectError::generic(said), response);
+        assert_eq!(in_words(&error), "SlowDown: Reduce your rate");
+        let error: Failure<PutObjectError> = SdkError::timeout_error("no answer within 5 s");
+        assert_eq!(in_words(&error), "request has timed out: no answer within 5 s");
     }
 }
