@@ -360,7 +360,7 @@ impl Config {
         Ok(mqtt::Address {
             host,
             port,
-            tls: tls.then(|| mqtt::tls(&files)).transpose()?,
+            tls: tls.then(|| mqtt::Tls::open(files)).transpose()?,
             client_id: name.to_owned(),
             login: (!uplink.username.is_empty()).then(|| (uplink.username.clone(), password.0)),
             keep_alive: uplink.keep_alive.0,

@@ -29,7 +29,7 @@ pub struct Address {
     /// Its port.
     pub port: u16,
     /// TLS, for `mqtts`.
-    pub tls: Option<Arc<rustls::ClientConfig>>,
+    pub tls: Option<Tls>,
     /// The MQTT client id.
     pub client_id: String,
     /// User name and password.
@@ -118,7 +118,7 @@ fn options(address: &Address) -> MqttOptions {
         options.set_credentials(user, password);
     }
     if let Some(tls) = &address.tls {
-        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.clone())));
+        options.set_transport(Transport::tls_with_config(TlsConfiguration::Rustls(tls.current())));
     }
     options
 }
@@ -224,6 +224,30 @@ pub enum TlsError {
     /// The certificate and the key do not fit, or are of a kind that is not supported.
     #[error("TLS cannot be set up with these files: {0}")]
     Refused(#[from] rustls::Error),
+}
+
+/// TLS as its files have it now: a certificate that was renewed counts from the next connection on, without
+/// a restart.
+#[derive(Clone)]
+pub struct Tls {
+    files: TlsFiles,
+    /// Read at the start, and used as long as the files cannot be.
+    first: Arc<rustls::ClientConfig>,
+}
+
+impl Tls {
+    /// Reads the files, which must be whole now.
+    pub fn open(files: TlsFiles) -> Result<Self, TlsError> {
+        let first = tls(&files)?;
+        Ok(Self { files, first })
+    }
+
+    fn current(&self) -> Arc<rustls::ClientConfig> {
+        tls(&self.files).unwrap_or_else(|why| {
+            tracing::warn!(%why, "The certificates that the agent started with stay in use");
+            self.first.clone()
+        })
+    }
 }
 
 /// Reads the PEM files into a client configuration, with the ring provider.
