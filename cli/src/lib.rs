@@ -1,12 +1,13 @@
 //! `milepost`, one tool for people: see the chain work (`demo`), load a broker with its fleet
-//! (`simulate`), write a transform (`transform`), read frames (`decode`), ask the tables (`query`, `shell`),
-//! and prove that nothing is lost and nothing is twice (`audit`).
+//! (`simulate`), write a transform (`transform`), read frames (`decode`), say who is let in (`fleet`), ask the
+//! tables (`query`, `shell`), and prove that nothing is lost and nothing is twice (`audit`).
 //!
 //! Everything here is a user of the other crates. Nothing of the product runs through this crate: a
 //! vehicle, the bridge and the sink have their own binaries.
 
 pub mod audit;
 pub mod demo;
+pub mod fleet;
 pub mod simulate;
 pub mod transform;
 pub mod decode;
@@ -38,6 +39,8 @@ pub enum Command {
     Transform(transform::Options),
     /// Print frames as NDJSON: one line for each reading
     Decode(decode::Options),
+    /// Say who is let in: certificates for vehicles, broker and bridge
+    Fleet(fleet::Options),
     /// Ask a lake's tables and views in SQL, with the DuckDB of this machine
     Query(query::Options),
     /// The same, as long as you type
@@ -64,6 +67,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Audit(options) => audit::run(&options),
         Command::Transform(options) => transform::run(&options),
         Command::Decode(options) => decode::run(&options),
+        Command::Fleet(options) => fleet::run(&options),
         Command::Query(options) => query::run(&options),
         Command::Shell(options) => query::shell(&options),
     };
