@@ -161,7 +161,15 @@ fn harms(lake: &Lake) -> Vec<(&'static str, String, Harm)> {
     harms.push(("the newest manifest deleted", newest("claims"), remove(&newest("manifests"))));
     let signed = claim.replace("/00000/", "/+0000/");
     harms.push(("a partition with a sign", signed.clone(), copy(&claim, &signed)));
-    for key in ["_images/x.parquet", "_milepost/x.parquet", "_milepost/x/y.json", ".tmp/x.parquet"] {
+    for key in [
+        "_images/x.parquet",
+        "_milepost/x.parquet",
+        "_milepost/x/y.json",
+        "_milepost/state/x.parquet",
+        "_milepost/columns/gps_data/x.parquet",
+        ".tmp/x.parquet",
+        ".tmp/a/x.parquet",
+    ] {
         harms.push(("a file where no table is", named(key), copy(&first, key)));
     }
     // What is done to a file and to everything that speaks of it.
@@ -226,6 +234,13 @@ fn links_and_names_that_are_no_text_are_found_in_a_folder() {
     assert_eq!(status, Some(1));
     assert!(text.contains("other: it is a link"), "{text}");
     std::fs::remove_file(link).unwrap();
+    let waits = lake.path().join("gps_data/dt=2026-11-23/x.parquet");
+    std::fs::create_dir_all(waits.parent().unwrap()).unwrap();
+    assert!(Command::new("mkfifo").arg(&waits).status().unwrap().success());
+    let (status, text) = audit_folder(lake.path());
+    assert_eq!(status, Some(1));
+    assert!(text.contains("x.parquet: it is neither a file nor a folder"), "{text}");
+    std::fs::remove_file(waits).unwrap();
     std::fs::copy(lake.path().join(&lake.files("gps_data/")[0]), lake.path().join(name)).unwrap();
     let (status, text) = audit_folder(lake.path());
     assert_eq!(status, Some(1));

@@ -6,7 +6,7 @@
 
 use crate::chain::Chain;
 use crate::proxy::Network;
-use milepost_fake_aws::{Answer, FakeAws, Fault as S3Fault};
+use milepost_fake_aws::{Answer, Fault as S3Fault};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -16,7 +16,11 @@ const PARTITIONS: i32 = 3;
 /// of one second, and it to nobody.
 const LOST_BY_A_KILL: u64 = 1000;
 /// How long everything may take to drain after the last fault.
-const DRAIN: Duration = Duration::from_secs(120);
+const DRAIN: Duration = Duration::from_secs(180);
+
+/// How a network is bad.
+const NETWORKS: [Network; 5] =
+    [Network::Cut, Network::Reset, Network::BlackHole, Network::Unanswered, Network::Slow];
 
 /// Small numbers from a seed (splitmix64, by Vigna, public domain).
 #[derive(Clone, Debug)]
@@ -53,7 +57,7 @@ pub enum S3 {
     Frozen,
     /// Every request takes so many milliseconds.
     Slow(u64),
-    /// Of three requests one is refused as too many, and one fails.
+    /// Of five requests one is refused as too many, one fails, and one conflicts with another.
     Busy,
     /// Of three requests one takes effect and the answer is lost, and one is cut before.
     LosesAnswers,
@@ -110,7 +114,7 @@ pub fn schedule(seed: u64) -> Vec<(u64, Fault)> {
         }),
         _ => {
             let path = [Path::Vehicles, Path::Bridge, Path::Kafka][dice.below(3) as usize];
-            let network = [Network::Cut, Network::BlackHole, Network::Slow][dice.below(3) as usize];
+            let network = NETWORKS[dice.below(NETWORKS.len() as u64) as usize];
             Fault::Disturb(path, network, 300 + dice.below(3000))
         }
     };
@@ -235,7 +239,8 @@ fn carry_out(chain: &mut Chain, seed: u64, fault: Fault, dice: &mut Dice) {
 fn set(chain: &Chain, state: S3, dice: &mut Dice) {
     let Some(s3) = &chain.s3 else { return };
     let mut dice = Dice::new(dice.below(u64::MAX));
-    let one_of_three = |s3: &FakeAws, first: S3Fault, second: S3Fault| {
+    let mut again = dice.clone();
+    let one_of_three = |first: S3Fault, second: S3Fault| {
         s3.plan(move |_| [first, second, S3Fault::None][dice.below(3) as usize]);
     };
     s3.heal();
@@ -244,9 +249,15 @@ fn set(chain: &Chain, state: S3, dice: &mut Dice) {
         S3::Well => {}
         S3::Frozen => s3.freeze(),
         S3::Slow(ms) => s3.plan(move |_| S3Fault::Slow(Duration::from_millis(ms))),
-        S3::Busy => one_of_three(s3, S3Fault::Refuse(Answer::SLOW_DOWN), S3Fault::Refuse(Answer::INTERNAL)),
-        S3::LosesAnswers => one_of_three(s3, S3Fault::LoseAnswer, S3Fault::Cut),
-        S3::Lies => one_of_three(s3, S3Fault::Belie(Answer::INTERNAL), S3Fault::None),
+        S3::Busy => {
+            let answers = [Answer::SLOW_DOWN, Answer::INTERNAL, Answer::CONFLICT];
+            s3.plan(move |_| match again.below(5) {
+                n @ 0..3 => S3Fault::Refuse(answers[n as usize]),
+                _ => S3Fault::None,
+            });
+        }
+        S3::LosesAnswers => one_of_three(S3Fault::LoseAnswer, S3Fault::Cut),
+        S3::Lies => one_of_three(S3Fault::Belie(Answer::INTERNAL), S3Fault::None),
     }
 }
 
@@ -284,7 +295,7 @@ mod tests {
         assert!(all.iter().any(|f| matches!(f, Fault::Replay("gps_data"))));
         assert!(all.iter().any(|f| matches!(f, Fault::KillKafka(_))));
         for path in [Path::Vehicles, Path::Bridge, Path::Kafka] {
-            for network in [Network::Cut, Network::BlackHole, Network::Slow] {
+            for network in NETWORKS {
                 let hit = |f: &Fault| matches!(f, Fault::Disturb(p, n, _) if (*p, *n) == (path, network));
                 assert!(all.iter().any(hit), "{path:?} {network:?}");
             }

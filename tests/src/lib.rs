@@ -11,6 +11,7 @@ pub mod kafka;
 pub mod mqtt;
 pub mod process;
 pub mod proxy;
+pub mod spool;
 #[cfg(test)]
 #[path = "proxy/tests.rs"]
 mod proxy_tests;

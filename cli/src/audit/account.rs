@@ -116,8 +116,10 @@ impl Account {
     pub(crate) fn gap(&mut self, gap: &GapRow) {
         let name = gap.stream.as_deref().unwrap_or("");
         let Some(first) = gap.first_seq else {
-            *self.unnumbered.entry(name.to_owned()).or_default() += gap.count;
-            *self.unnumbered_of.entry((gap.vehicle.clone(), gap.boot)).or_default() += gap.count;
+            let of_stream = self.unnumbered.entry(name.to_owned()).or_default();
+            *of_stream = of_stream.saturating_add(gap.count);
+            let of_boot = self.unnumbered_of.entry((gap.vehicle.clone(), gap.boot)).or_default();
+            *of_boot = of_boot.saturating_add(gap.count);
             return;
         };
         let end = match gap.last_seq {
@@ -199,8 +201,9 @@ impl Account {
                 let balance = balances.entry(stream.clone()).or_default();
                 balance.rows += entry.rows.count();
                 balance.duplicates += entry.duplicates;
-                balance.gaps_undeclared += total(&undeclared);
-                balance.gaps_declared += total(&missing) - total(&undeclared);
+                balance.gaps_undeclared = balance.gaps_undeclared.saturating_add(total(&undeclared));
+                let declared = total(&missing).saturating_sub(total(&undeclared));
+                balance.gaps_declared = balance.gaps_declared.saturating_add(declared);
                 if entry.rows.end() > 0 {
                     balance.boots += 1;
                     vehicles.entry(stream).or_default().insert(vehicle);
@@ -216,7 +219,8 @@ impl Account {
             balances.entry(stream.to_owned()).or_default().vehicles = set.len() as u64;
         }
         for (stream, count) in &self.unnumbered {
-            balances.entry(stream.clone()).or_default().gaps_declared += count;
+            let declared = &mut balances.entry(stream.clone()).or_default().gaps_declared;
+            *declared = declared.saturating_add(*count);
         }
         wrong.sort_by(|a, b| {
             (&a.stream, &a.vehicle, a.boot, a.what.order()).cmp(&(

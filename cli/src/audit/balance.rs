@@ -105,7 +105,7 @@ impl Totals {
                 "agent" => (totals.delivered, totals.numbered) = (row.received, row.emitted),
                 "source" => {
                     totals.sources += 1;
-                    totals.from_sources += row.received;
+                    totals.from_sources = totals.from_sources.saturating_add(row.received);
                 }
                 "transform" => totals.transform(row),
                 "stream" if !matches!(row.name.as_str(), "agent_health" | "gap_data") => {
@@ -118,10 +118,10 @@ impl Totals {
     }
 
     fn transform(&mut self, row: &HealthRow) {
-        self.into_transforms += row.received;
-        self.out_of_transforms += row.emitted;
-        self.taken_out += row.taken_out;
-        self.poison += row.poison;
+        self.into_transforms = self.into_transforms.saturating_add(row.received);
+        self.out_of_transforms = self.out_of_transforms.saturating_add(row.emitted);
+        self.taken_out = self.taken_out.saturating_add(row.taken_out);
+        self.poison = self.poison.saturating_add(row.poison);
         if row.received > row.emitted + row.taken_out + row.poison {
             self.swallowing = Some(row.name.clone());
         }

@@ -10,10 +10,11 @@ use crate::Failure;
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use milepost_sink::store::Store;
-use milepost_wire::frame;
+use milepost_wire::{Stream, frame};
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::ops::Range;
+use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -39,11 +40,13 @@ pub(super) async fn read(
         unread: Vec::new(),
         waiting: Vec::new(),
         inherited: BTreeSet::new(),
+        derived: BTreeMap::new(),
     };
     for chain in lake.chains() {
         lake.chain(&chain).await?;
     }
     lake.waiting().await?;
+    lake.judge_columns().await?;
     lake.unnamed_files().await?;
     lake.judge_unread();
     lake.report.ledger.images = lake.images.len() as u64;
@@ -65,6 +68,8 @@ struct Lake<'a> {
     waiting: Vec<(ChainId, Object<Claim>)>,
     /// Chains whose topic was made again since.
     inherited: BTreeSet<ChainId>,
+    /// Columns of the files of derived tables: table; name and type; a file that has it.
+    derived: BTreeMap<String, BTreeMap<(String, &'static str), String>>,
 }
 
 /// Records that a claim kept as they came.
@@ -141,9 +146,9 @@ impl Lake<'_> {
             self.report.fault(fault);
         }
         let totals = &mut self.report.ledger;
-        totals.records += manifest.records;
-        totals.duplicates_dropped += manifest.duplicates;
-        totals.lost_offsets += ledger::lost(manifest);
+        totals.records = totals.records.saturating_add(manifest.records);
+        totals.duplicates_dropped = totals.duplicates_dropped.saturating_add(manifest.duplicates);
+        totals.lost_offsets = totals.lost_offsets.saturating_add(ledger::lost(manifest));
         if ledger::lost(manifest) > 0 {
             let what = format!("Kafka had deleted {} records before they were read", ledger::lost(manifest));
             self.report.fault(Fault::new(key, what));
@@ -272,6 +277,35 @@ impl Lake<'_> {
         Ok(())
     }
 
+    /// Holds the columns of derived tables' files against the lists that the sinks keep of them.
+    async fn judge_columns(&mut self) -> Result<(), Failure> {
+        for (table, found) in std::mem::take(&mut self.derived) {
+            let numbers = self.listing.columns.get(&table).cloned().unwrap_or_default();
+            let mut listed = BTreeSet::new();
+            for number in 0..numbers.last().map_or(0, |last| last + 1) {
+                let key = format!("_milepost/columns/{table}/{number:06}.json");
+                let body = self.store.get(&key).await?.unwrap_or_default();
+                match ledger::parse_columns(&key, &body, &table, number) {
+                    Ok(columns) => listed.extend(columns),
+                    Err(fault) => {
+                        self.report.fault(fault);
+                        break;
+                    }
+                }
+            }
+            let own = |(name, kind): &(String, &str)| {
+                table::COMMON.contains(&name.as_str()) || listed.contains(&(name.clone(), (*kind).to_owned()))
+            };
+            for ((name, kind), file) in found.into_iter().filter(|(column, _)| !own(column)) {
+                let what = format!(
+                    "it has the column {name} of type {kind}, which the list of {table}'s columns does not have"
+                );
+                self.report.table_fault(&table, Fault::new(file, what));
+            }
+        }
+        Ok(())
+    }
+
     /// Reads every image that a row names, and compares it with its name.
     async fn read_images(&mut self) -> Result<(), Failure> {
         let mut after: Option<String> = None;
@@ -340,7 +374,13 @@ impl Lake<'_> {
         let line = self.report.tables.entry(table.to_owned()).or_default();
         line.rows += contents.rows;
         line.files += 1;
-        line.bytes += bytes;
+        line.bytes = line.bytes.saturating_add(bytes);
+        if Stream::from_str(table).is_ok_and(|stream| stream.columns().is_none()) {
+            let columns = self.derived.entry(table.to_owned()).or_default();
+            for column in contents.columns {
+                columns.entry(column).or_insert_with(|| key.to_owned());
+            }
+        }
         for run in contents.runs {
             self.account.rows(&(run.vehicle, run.boot), table, run.seqs);
         }
@@ -352,7 +392,7 @@ impl Lake<'_> {
             self.account.reported(&(vehicle, boot), &stream, next);
         }
         for uri in contents.images {
-            match uri.find("_images/").map(|at| hash(&uri[at..])) {
+            match uri.rfind("_images/").map(|at| hash(&uri[at..])) {
                 Some(image) if self.listing.images.contains(&image) => {
                     self.images.insert(image);
                 }

@@ -85,6 +85,33 @@ pub(crate) struct Object<T> {
     pub value: T,
 }
 
+/// Whether a key is a state's, unread records' or the mark that those were driven through again: named after
+/// a claim, `_milepost/<kind>/<topic>/<topic id>/<partition>/<inverted first>` and what follows for its kind.
+pub(crate) fn is_beside(key: &str) -> bool {
+    let Some((kind, rest)) = key.strip_prefix("_milepost/").and_then(|rest| rest.split_once('/')) else {
+        return false;
+    };
+    let behind = match rest.rsplit_once('/').and_then(|(_, name)| name.get(19..)) {
+        Some(behind) => behind,
+        None => return false,
+    };
+    let fits = |text: Option<&str>, length, wanted: fn(&u8) -> bool| {
+        text.is_some_and(|t| t.len() == length && t.bytes().all(|b| wanted(&b)))
+    };
+    let right = match kind {
+        "state" => {
+            fits(behind.strip_prefix('-').and_then(|b| b.strip_suffix(".json")), 16, u8::is_ascii_hexdigit)
+        }
+        "unread" => behind == ".frames",
+        "redriven" => {
+            fits(behind.strip_prefix('-').and_then(|b| b.strip_suffix(".json")), 3, u8::is_ascii_digit)
+        }
+        _ => false,
+    };
+    let claim = rest.strip_suffix(behind).map(|claim| format!("{CLAIMS}{claim}.json"));
+    right && claim.is_some_and(|claim| parse_key(&claim).is_some())
+}
+
 /// What a claim and its manifest both say.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 pub(crate) struct Place {
@@ -199,6 +226,32 @@ pub(crate) fn parse<T: for<'de> Deserialize<'de>>(
     Ok(Object { key, sha256: hex(&Sha256::digest(body)), value })
 }
 
+/// Names and types that an addition to a derived table's columns brings.
+pub(crate) fn parse_columns(
+    key: &str,
+    body: &[u8],
+    table: &str,
+    number: u64,
+) -> Result<Vec<(String, String)>, Fault> {
+    #[derive(Deserialize)]
+    struct Addition {
+        table: String,
+        number: u64,
+        columns: Vec<Column>,
+    }
+    #[derive(Deserialize)]
+    struct Column {
+        name: String,
+        r#type: String,
+    }
+    let addition: Addition = serde_json::from_slice(body)
+        .map_err(|e| Fault::new(key, format!("it is missing, or cannot be read: {e}")))?;
+    if (addition.table.as_str(), addition.number) != (table, number) {
+        return Err(Fault::new(key, "it is of another table or number than its key says"));
+    }
+    Ok(addition.columns.into_iter().map(|c| (c.name, c.r#type)).collect())
+}
+
 /// Follows the claims of one chain, in the order of their offsets, and compares each with its manifest.
 /// `manifests` is by first offset. What it returns beside faults: the newest claim, where it has no
 /// manifest yet.
@@ -214,7 +267,7 @@ pub(crate) fn check_chain<'a>(
         let Object { key, value: Claim { place, previous_sha256, .. }, .. } = claim;
         let (number, first, previous) = match before {
             None => (0, 0, None),
-            Some(b) => (b.number + 1, b.last + 1, Some(b.first)),
+            Some(b) => (b.number.saturating_add(1), b.last + 1, Some(b.first)),
         };
         if (place.number, place.first, place.previous) != (number, first, previous) {
             faults.push(Fault::new(
@@ -228,10 +281,22 @@ pub(crate) fn check_chain<'a>(
         if let Some(before) = before.and_then(|b| manifests.get(&b.first)) {
             // The first claims of a lake may have been made by a sink that did not link them yet.
             linked |= previous_sha256.is_some();
-            if linked && previous_sha256.as_ref() != Some(&before.sha256) {
-                let what = format!("it is not the one that the claim after it, {key}, was made after");
-                faults.push(Fault::new(&before.key, what));
+            match previous_sha256 {
+                Some(digest) if *digest != before.sha256 => {
+                    let what = format!("it is not the one that the claim after it, {key}, was made after");
+                    faults.push(Fault::new(&before.key, what));
+                }
+                None if linked => {
+                    faults.push(Fault::new(
+                        key,
+                        "it does not name the manifest before it, as earlier claims do",
+                    ));
+                }
+                _ => {}
             }
+        }
+        if linked && manifests.get(&place.first).is_some_and(|m| m.value.claim_sha256.is_none()) {
+            faults.push(Fault::new(&manifests[&place.first].key, "it does not name its claim's digest"));
         }
         match manifests.get(&place.first) {
             Some(manifest) => compare(claim, manifest, &mut faults),

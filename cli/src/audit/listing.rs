@@ -5,15 +5,12 @@ use super::report::{Fault, Report};
 use crate::Failure;
 use milepost_sink::store::Store;
 use sha2::{Digest, Sha256};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::path::Path;
 
 pub(super) const PAGE: usize = 10_000;
 /// What the keys of images begin with.
 pub(super) const IMAGES: &str = "_images/";
-
-/// What else lies in `_milepost/`, beside claims and manifests.
-const BESIDE: [&str; 4] = ["state/", "unread/", "redriven/", "columns/"];
 
 /// What a listing of the whole lake shows.
 #[derive(Default)]
@@ -24,6 +21,8 @@ pub(super) struct Listing {
     pub(super) images: HashSet<u64>,
     pub(super) claims: BTreeMap<ChainId, Vec<String>>,
     pub(super) manifests: BTreeMap<ChainId, Vec<String>>,
+    /// The numbers of the additions to each derived table's columns.
+    pub(super) columns: BTreeMap<String, BTreeSet<u64>>,
 }
 
 pub(super) async fn list(store: &dyn Store, report: &mut Report) -> Result<Listing, Failure> {
@@ -46,11 +45,11 @@ impl Listing {
     fn add(&mut self, key: String, size: u64, report: &mut Report) {
         let top = key.split('/').next().unwrap_or_default();
         let of_ledger = key.starts_with(ledger::CLAIMS) || key.starts_with(ledger::MANIFESTS);
-        let beside = |kind: &&str| key.strip_prefix("_milepost/").is_some_and(|rest| rest.starts_with(*kind));
         if is_image(&key) {
             self.images.insert(hash(&key));
-        } else if top == "_images" || (top == "_milepost" && !of_ledger && !BESIDE.iter().any(|k| beside(&k)))
-        {
+        } else if let Some((table, number)) = columns_of(&key) {
+            self.columns.entry(table).or_default().insert(number);
+        } else if top == "_images" || (top == "_milepost" && !of_ledger && !ledger::is_beside(&key)) {
             report.fault(Fault::new(key, "it is foreign: neither images nor the ledger have such a key"));
         } else if of_ledger {
             let map = if key.starts_with(ledger::CLAIMS) { &mut self.claims } else { &mut self.manifests };
@@ -64,6 +63,14 @@ impl Listing {
     }
 }
 
+/// Table and number of a key `_milepost/columns/<table>/<six digits>.json`.
+fn columns_of(key: &str) -> Option<(String, u64)> {
+    let (table, file) = key.strip_prefix("_milepost/columns/")?.split_once('/')?;
+    let number =
+        file.strip_suffix(".json").filter(|n| n.len() == 6 && n.bytes().all(|b| b.is_ascii_digit()))?;
+    Some((table.to_owned(), number.parse().ok()?))
+}
+
 /// Whether a key is `_images/<first 2 hex of sha256>/<sha256>.jpg`.
 fn is_image(key: &str) -> bool {
     let named = key.strip_prefix(IMAGES).and_then(|rest| rest.strip_suffix(".jpg")?.split_once('/'));
@@ -72,8 +79,8 @@ fn is_image(key: &str) -> bool {
     })
 }
 
-/// What a listing of a folder cannot show: links, which some readers follow, and names that are no text.
-/// Nor the folder in which objects grow.
+/// What a listing of a folder cannot show: links, which some readers follow, what is neither file nor folder,
+/// names that are no text; and the folder in which objects grow.
 pub(super) fn odd_entries(folder: &Path, report: &mut Report) -> std::io::Result<()> {
     for entry in std::fs::read_dir(folder)? {
         let entry = entry?;
@@ -85,7 +92,9 @@ pub(super) fn odd_entries(folder: &Path, report: &mut Report) -> std::io::Result
         } else if kind.is_dir() {
             odd_entries(&path, report)?;
             continue;
-        } else if folder.ends_with(".tmp") && may_be_read(&path.to_string_lossy()) {
+        } else if !kind.is_file() {
+            "it is neither a file nor a folder: a reader may wait for it for ever"
+        } else if path.iter().any(|part| part == ".tmp") && may_be_read(&path.to_string_lossy()) {
             "it is foreign: what grows here has no such name"
         } else {
             continue;

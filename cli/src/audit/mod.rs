@@ -23,7 +23,8 @@ use crate::{Failure, Outcome};
 use account::{Account, Discrepancy, What};
 use clap::Args;
 use milepost_sink::store::{self, S3Settings, Store};
-use std::path::Path;
+use serde::Deserialize;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Options of `milepost audit`.
@@ -35,6 +36,10 @@ pub struct Options {
     /// Print the report as one JSON object
     #[arg(long)]
     json: bool,
+    /// What is known from elsewhere and must be accounted for: a file of JSON lines, each
+    /// `{"vehicle": …, "boot": "16 hex digits", "stream": …, "next": one more than the last number}`
+    #[arg(long, value_name = "FILE")]
+    expect: Option<PathBuf>,
     /// Read every image too, and compare it with the digest in its name
     #[arg(long)]
     images: bool,
@@ -43,12 +48,13 @@ pub struct Options {
 /// Runs the command.
 pub fn run(options: &Options) -> Result<Outcome, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let promises = options.expect.as_deref().map(expected).transpose()?.unwrap_or_default();
     let mut report = runtime.block_on(async {
         if !options.lake.starts_with("s3://") {
             is_no_folder_above(Path::new(&options.lake))?;
         }
         let store = store::open(&options.lake, &S3Settings::default()).await?;
-        audit_with(store, &[], options.images).await
+        audit_with(store, &promises, options.images).await
     })?;
     if !options.lake.starts_with("s3://") {
         listing::odd_entries(Path::new(&options.lake), &mut report)?;
@@ -64,6 +70,28 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
         Verdict::Ok => Outcome::Good,
         Verdict::Bad => Outcome::Bad,
     })
+}
+
+/// Reads a file of promises.
+fn expected(path: &Path) -> Result<Vec<Promise>, Failure> {
+    #[derive(Deserialize)]
+    struct Line {
+        vehicle: String,
+        boot: String,
+        stream: String,
+        next: u64,
+    }
+    let text =
+        std::fs::read_to_string(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+    let line = |(n, line): (usize, &str)| -> Result<Promise, Failure> {
+        let wrong = |why: String| format!("{} line {}: {why}", path.display(), n + 1);
+        let Line { vehicle, boot, stream, next } =
+            serde_json::from_str(line).map_err(|e| wrong(e.to_string()))?;
+        let boot =
+            u64::from_str_radix(&boot, 16).map_err(|_| wrong(format!("{boot:?} is no boot id in hex")))?;
+        Ok(Promise { vehicle, boot, stream, next })
+    };
+    text.lines().enumerate().map(line).collect()
 }
 
 /// Refuses what is no folder, and a folder that holds a lake rather than being one.

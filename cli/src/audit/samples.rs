@@ -1,6 +1,6 @@
 //! Parquet files for tests, made with the column types that the lake's tables have.
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
+use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray, TimestampMillisecondArray};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use std::ops::Range;
@@ -15,6 +15,14 @@ pub(crate) type Rows<'a> = (&'a str, u64, Range<u64>);
 /// A file of these rows, with the columns that every table has and the audit reads.
 pub(crate) fn rows(rows: &[Rows]) -> Bytes {
     file(common(rows))
+}
+
+/// A file of a derived table with one column of numbers.
+pub(crate) fn derived(rows: &[Rows], name: &'static str) -> Bytes {
+    let mut columns = common(rows);
+    let n = columns[0].1.len();
+    columns.push((name, Arc::new(Float64Array::from(vec![0.5; n]))));
+    file(columns)
 }
 
 /// A file of `camera_data`: every row has the same image.
@@ -57,6 +65,19 @@ pub(crate) fn gap(
     columns.push(("gap_boot_id", Arc::new(StringArray::from(vec![format!("{boot:016x}")]))));
     columns.push(("first_seq", Arc::new(Int64Array::from(vec![first]))));
     columns.push(("last_seq", Arc::new(Int64Array::from(vec![last]))));
+    columns.push(("count", Arc::new(Int64Array::from(vec![count]))));
+    file(columns)
+}
+
+/// A file of `gap_data`: `count` readings of `gps_data` are lost, without their numbers.
+pub(crate) fn lost(vehicle: &str, boot: u64, seq: u64, count: i64) -> Bytes {
+    let mut columns = common(&[(vehicle, boot, seq..seq + 1)]);
+    let boots = StringArray::from(vec![format!("{boot:016x}")]);
+    columns.push(("stream", Arc::new(StringArray::from(vec!["gps_data"]))));
+    columns.push(("gap_boot_id", Arc::new(boots)));
+    for name in ["first_seq", "last_seq"] {
+        columns.push((name, Arc::new(Int64Array::from(vec![None]))));
+    }
     columns.push(("count", Arc::new(Int64Array::from(vec![count]))));
     file(columns)
 }

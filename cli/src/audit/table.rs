@@ -32,6 +32,8 @@ pub(crate) struct Run {
 pub(crate) struct Contents {
     pub rows: u64,
     pub runs: Vec<Run>,
+    /// The columns of its schema, and their types as the lists of derived tables call them.
+    pub columns: Vec<(String, &'static str)>,
     /// The UTC days of its rows' times, since 1970.
     pub days: BTreeSet<i64>,
     /// Of a file of `gap_data`.
@@ -43,6 +45,9 @@ pub(crate) struct Contents {
     /// Of a file of `camera_data`.
     pub images: Vec<String>,
 }
+
+/// The columns that every table has.
+pub(super) const COMMON: [&str; 7] = ["vehicle_id", "boot_id", "seq", "ts", "ts_us", "clock", "lineage"];
 
 /// The columns that are read of each table's files.
 fn wanted(table: &str) -> &'static [&'static str] {
@@ -87,7 +92,8 @@ fn read_checked(table: &str, file: Bytes) -> Result<Contents, String> {
         .with_batch_size(65_536)
         .build()
         .map_err(unreadable)?;
-    let mut contents = Contents::default();
+    let kinds = plain.schema().fields().iter().map(|f| (f.name().clone(), kind_of(f.data_type())));
+    let mut contents = Contents { columns: kinds.collect(), ..Contents::default() };
     let mut names = Names::default();
     for batch in reader {
         let batch = batch.map_err(|e| format!("it cannot be read to its end: {e}"))?;
@@ -110,6 +116,19 @@ fn read_checked(table: &str, file: Bytes) -> Result<Contents, String> {
         }
     }
     Ok(contents)
+}
+
+/// A type as a list of columns calls it.
+fn kind_of(of: &DataType) -> &'static str {
+    match of {
+        DataType::Int64 => "bigint",
+        DataType::Float64 => "double",
+        DataType::Boolean => "boolean",
+        DataType::Utf8 => "string",
+        DataType::Dictionary(_, values) => kind_of(values),
+        DataType::Binary => "binary",
+        _ => "another type",
+    }
 }
 
 /// The file's schema, with vehicle and boot read as dictionaries.

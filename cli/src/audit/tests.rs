@@ -429,6 +429,76 @@ fn a_claim_that_is_finished_meanwhile_is_no_fault() {
     assert_eq!(report.ledger.records, 60);
 }
 
+/// Adds a derived table with a column `g`, and the list that says so.
+fn add_derived(lake: &Lake) {
+    let rows: &[Rows] = &[("a", 1, 0..5)];
+    let file = samples::derived(rows, "g");
+    lake.claim(&Claimed { topic: "harsh_event", number: 0, file, rows });
+    let list = json!({"format": 1, "table": "harsh_event", "number": 0,
+        "columns": [{"name": "g", "of": "g", "type": "double"}], "by": "test", "at_ms": 0});
+    lake.write(COLUMNS, list.to_string().as_bytes());
+}
+
+const COLUMNS: &str = "_milepost/columns/harsh_event/000000.json";
+
+#[test]
+fn columns_that_a_derived_tables_list_does_not_have_are_found() {
+    let lake = Lake::whole();
+    add_derived(&lake);
+    let report = lake.audit();
+    assert_eq!(report.verdict, Verdict::Ok, "{report}");
+    let unlisted = "it has the column g of type double, which the list";
+    finds(unlisted, |lake| {
+        add_derived(lake);
+        fs::remove_file(lake.path(COLUMNS)).unwrap();
+    });
+    finds(unlisted, |lake| {
+        add_derived(lake);
+        lake.edit(COLUMNS, |list| list["columns"][0]["type"] = json!("bigint"));
+    });
+    finds("of another table or number", |lake| {
+        add_derived(lake);
+        lake.edit(COLUMNS, |list| list["table"] = json!("other"));
+    });
+    finds("000000.json: it is missing, or cannot be read", |lake| {
+        add_derived(lake);
+        fs::rename(lake.path(COLUMNS), lake.path(&COLUMNS.replace("000000", "000001"))).unwrap();
+    });
+}
+
+#[test]
+fn numbers_beyond_all_bounds_are_judged_and_do_not_panic() {
+    finds("frames and unread records", |lake| {
+        for number in 0..2 {
+            lake.edit(&ledger_key("manifests", "gps_data", number), |m| m["records"] = json!(u64::MAX));
+        }
+    });
+    let bytes = |lake: &Lake| {
+        lake.edit(&ledger_key("manifests", "gps_data", 1), |m| m["files"][0]["bytes"] = json!(u64::MAX));
+    };
+    finds("manifest says otherwise", bytes);
+    finds("does not follow", |lake| {
+        lake.edit(&ledger_key("claims", "gps_data", 1), |c| c["number"] = json!(u64::MAX));
+    });
+    let lake = Lake::whole();
+    for number in 1..4 {
+        let rows: &[Rows] = &[("b", 9, number..number + 1)];
+        let file = samples::lost("b", 9, number, i64::MAX);
+        lake.claim(&Claimed { topic: "gap_data", number, file, rows });
+    }
+    assert_eq!(lake.audit().tables["gps_data"].gaps_declared, u64::MAX);
+}
+
+#[test]
+fn a_lake_whose_own_address_has_the_images_name_in_it_is_read_right() {
+    let lake = Lake(tempfile::tempdir().unwrap());
+    let camera = samples::camera(&[("a", 1, 0..2)], &format!("s3://acme/van_images/lake/{}", image()));
+    lake.claim(&Claimed { topic: "camera_data", number: 0, file: camera, rows: &[("a", 1, 0..2)] });
+    lake.write(&image(), IMAGE);
+    let report = lake.audit();
+    assert_eq!((report.verdict, report.ledger.images), (Verdict::Ok, 1), "{report}");
+}
+
 #[test]
 fn a_row_on_another_day_is_found() {
     let other = |lake: &Lake| {
@@ -467,7 +537,8 @@ fn a_report_is_the_same_for_people_and_machines() {
 #[test]
 fn the_command_refuses_what_is_no_lake_and_makes_no_folder() {
     let folder = tempfile::tempdir().unwrap();
-    let options = |path: &Path| Options { lake: path.display().to_string(), json: true, images: false };
+    let options =
+        |path: &Path| Options { lake: path.display().to_string(), json: true, images: false, expect: None };
     assert!(run(&options(&folder.path().join("absent"))).is_err());
     assert!(!folder.path().join("absent").exists());
     assert!(run(&options(folder.path())).is_err());
@@ -477,9 +548,31 @@ fn the_command_refuses_what_is_no_lake_and_makes_no_folder() {
 fn the_folder_above_a_lake_is_told_from_a_lake() {
     let above = tempfile::tempdir().unwrap();
     fs::rename(Lake::whole().0.keep(), above.path().join("lake")).unwrap();
-    let options = Options { lake: above.path().display().to_string(), json: true, images: false };
+    let options =
+        Options { lake: above.path().display().to_string(), json: true, images: false, expect: None };
     let error = run(&options).unwrap_err().to_string();
     assert!(error.ends_with(&format!("audit {}", above.path().join("lake").display())), "{error}");
+}
+
+#[test]
+fn promises_are_read_from_a_file_and_bad_lines_named() {
+    let lake = Lake::whole();
+    let file = lake.path("expected.jsonl");
+    let options = |lake: &Lake| Options {
+        lake: lake.0.path().display().to_string(),
+        json: true,
+        images: false,
+        expect: Some(lake.path("expected.jsonl")),
+    };
+    let line = |boot: &str, next| json!({"vehicle": "b", "boot": boot, "stream": "gps_data", "next": next});
+    for (text, outcome) in [
+        (line("0000000000000009", 80), Some(Outcome::Good)),
+        (line("0000000000000009", 81), Some(Outcome::Bad)),
+        (line("nine", 80), None),
+    ] {
+        fs::write(&file, format!("{text}\n")).unwrap();
+        assert_eq!(run(&options(&lake)).ok(), outcome, "{text}");
+    }
 }
 
 #[test]

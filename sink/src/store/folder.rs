@@ -183,7 +183,10 @@ fn walk(
         match is_folder {
             true => walk(&path, &key, prefix, after, max, found)?,
             false => {
-                if let Ok(meta) = fs::metadata(&path) {
+                // What is neither file nor folder is no object, and would be waited for when it is read.
+                if let Ok(meta) = fs::metadata(&path)
+                    && meta.is_file()
+                {
                     found.push(Object { key, size: meta.len() });
                 }
             }

@@ -2,7 +2,7 @@
 //!
 //! usage: chaos COUNT FIRST_SEED [--json]; exit status 1 when a schedule failed.
 
-use milepost_tests::campaign;
+use milepost_tests::campaign::{self, Outcome};
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -16,9 +16,18 @@ fn main() -> ExitCode {
     let mut outcomes = Vec::new();
     for seed in (0..count).map(|n| first.wrapping_add(n)) {
         let started = Instant::now();
-        let Some(outcome) = campaign::run(seed) else {
-            eprintln!("Mosquitto or Kafka is missing: start it by `cargo xtask chaos`");
-            return ExitCode::from(2);
+        // A panic is a schedule that failed, and no end of the campaign.
+        let outcome = match std::panic::catch_unwind(|| campaign::run(seed)) {
+            Ok(Some(outcome)) => outcome,
+            Ok(None) => {
+                eprintln!("Mosquitto or Kafka is missing: start it by `cargo xtask chaos`");
+                return ExitCode::from(2);
+            }
+            Err(_) => Outcome {
+                unaccounted: 1,
+                failure: Some("It ended in the panic above".to_owned()),
+                ..Outcome::default()
+            },
         };
         let verdict = if outcome.failure.is_some() { "FAILED" } else { "ok" };
         eprintln!(

@@ -133,13 +133,37 @@ fn edited_files_are_found() {
 fn what_is_not_what_a_later_object_was_made_after_is_found() {
     found(&faults(|_, m| m.get_mut(&0).unwrap().sha256.push('x')), "manifest 0: it is not the one");
     found(&faults(|c, _| c[1].sha256.push('x')), "claim 1: it is not the claim that its manifest");
-    found(&faults(|c, _| c[2].value.previous_sha256 = None), "manifest 1: it is not the one");
+    found(&faults(|c, _| c[2].value.previous_sha256 = None), "claim 2: it does not name the manifest");
+    let unlinked = |m: &mut Manifests| m.get_mut(&20).unwrap().value.claim_sha256 = None;
+    found(&faults(|_, m| unlinked(m)), "manifest 2: it does not name its claim");
     // Begun by a sink that linked nothing yet.
     let old = |c: &mut Claims, m: &mut Manifests| {
         c[1].value.previous_sha256 = None;
         m.get_mut(&0).unwrap().value.claim_sha256 = None;
     };
     assert_eq!(faults(old), [""; 0]);
+}
+
+#[test]
+fn what_lies_beside_claims_is_named_after_one() {
+    let place = place(2, 20, 29, Some(10));
+    let key = |kind, behind: &str| beside(kind, &place) + behind;
+    let state = key("state", "-0123456789abcdef.json");
+    assert!(is_beside(&state));
+    assert!(is_beside(&key("unread", ".frames")));
+    assert!(is_beside(&key("redriven", "-002.json")));
+    for other in [
+        key("state", ".parquet"),
+        key("unread", "-0123456789abcdef.json"),
+        key("redriven", "-02.json"),
+        key("kept", ".frames"),
+        state.replace("gps_data/", ""),
+        state.replace("00003", "+0003"),
+        "_milepost/state/x.parquet".to_owned(),
+        "_milepost/state".to_owned(),
+    ] {
+        assert!(!is_beside(&other), "{other}");
+    }
 }
 
 #[test]
