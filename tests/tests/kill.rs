@@ -3,6 +3,7 @@
 
 use milepost_tests::campaign::Dice;
 use milepost_tests::chain::Chain;
+use milepost_tests::proxy::Network;
 use milepost_tests::skip;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -50,6 +51,29 @@ fn killed_programs_lose_nothing_and_repeat_nothing() {
     let report = chain.audited(Duration::from_secs(90));
     let rows = report["tables"]["gps_data"]["rows"].as_u64().unwrap_or(0);
     assert!(rows > 500, "two vehicles at 100 fixes a second left only {rows} rows: {report}");
+}
+
+/// The test of the tests: what these and the campaign would say if a spool were lost.
+#[test]
+fn a_spool_that_vanishes_is_missed() {
+    let Some(mut chain) = Chain::brokers(1) else {
+        return skip("Mosquitto or Kafka is missing");
+    };
+    chain.restart_bridge();
+    chain.restart_sink();
+    chain.start_agent("van", &trip(1));
+    chain.wait_for_rows("gps_data", 1, Duration::from_secs(60));
+    chain.vehicles_network.set(Network::Cut);
+    std::thread::sleep(Duration::from_secs(3));
+    chain.kill_agent("van");
+    std::fs::remove_dir_all(chain.path("van")).expect("the agent's folder");
+    chain.vehicles_network.set(Network::Up);
+    chain.start_agent("van", &trip(1));
+    std::thread::sleep(Duration::from_secs(2));
+    chain.stop_agent("van");
+    let report = chain.drained(Duration::from_secs(15)).expect_err("what vanished is missed");
+    let missing = report["tables"]["gps_data"]["gaps_undeclared"].as_u64().unwrap_or(0);
+    assert!(missing > 50, "at 100 fixes a second three seconds are more than {missing}: {report}");
 }
 
 #[test]
