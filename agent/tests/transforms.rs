@@ -153,7 +153,16 @@ async fn until(what: &str, done: impl Fn() -> bool) {
 
 /// All frames in the spool that an agent left.
 fn spool(dir: &Path) -> Vec<Batch> {
-    let disk = Arc::new(RealDisk::new(dir.join("spool")).unwrap());
+    // A thread of the agent that was stopped may still be letting go of it.
+    let clock = SystemClock::new();
+    let disk = loop {
+        match RealDisk::new(dir.join("spool")) {
+            Err(e) if e.kind() == std::io::ErrorKind::ResourceBusy && clock.mono() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            opened => break Arc::new(opened.unwrap()),
+        }
+    };
     let now = Now { mono: Duration::ZERO, wall_us: 0, trust: Clock::None };
     let vehicle = VehicleId::new("v").unwrap();
     let (_outbox, mut reader) =
