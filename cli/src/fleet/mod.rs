@@ -109,7 +109,8 @@ fn make(folder: &Folder, init: &Init) -> Result<(), Failure> {
         return Err(format!("{} holds a fleet already: take another --dir", folder.path().display()).into());
     }
     let (from, until) = validity(init.days);
-    let authority = Authority::new(from, until)?;
+    let authority = Authority::new()?;
+    let certificate = authority.certificate(from, until)?;
     let fleet = Fleet {
         authority: authority.name().to_owned(),
         broker: init.broker.clone(),
@@ -117,12 +118,12 @@ fn make(folder: &Folder, init: &Init) -> Result<(), Failure> {
         bridge_port: init.bridge_port,
     };
     folder.private("ca.key", &authority.key())?;
-    folder.public("ca.pem", &authority.certificate(from, until)?)?;
+    folder.public("ca.pem", &certificate)?;
     let broker = authority.broker(&init.broker, from, until)?;
     let bridge = authority::lone("milepost-bridge", from, until)?;
     folder.private("broker/key.pem", &broker.key)?;
     folder.public("broker/cert.pem", &broker.certificate)?;
-    folder.public("broker/ca.pem", &authority.certificate(from, until)?)?;
+    folder.public("broker/ca.pem", &certificate)?;
     folder.public("broker/bridge.pem", &bridge.certificate)?;
     folder
         .public("broker/mosquitto.conf", &texts::mosquitto(&init.broker_dir, init.port, init.bridge_port)?)?;
@@ -130,7 +131,7 @@ fn make(folder: &Folder, init: &Init) -> Result<(), Failure> {
     folder.public("broker/bridge.acl", texts::BRIDGE_ACL)?;
     folder.private("bridge/key.pem", &bridge.key)?;
     folder.public("bridge/cert.pem", &bridge.certificate)?;
-    folder.public("bridge/ca.pem", &authority.certificate(from, until)?)?;
+    folder.public("bridge/ca.pem", &certificate)?;
     folder
         .public("bridge/bridge.toml", &texts::bridge(&init.bridge_dir, &init.broker[0], init.bridge_port)?)?;
     folder.public("fleet.toml", &toml::to_string(&fleet)?)?;
