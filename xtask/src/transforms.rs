@@ -136,14 +136,14 @@ fn compile(root: &Path, toolchain: &Toolchain) -> Result<Vec<Vec<u8>>, String> {
     let (stage, target_dir) = (root.join("target/transforms/source"), root.join("target/transforms/build"));
     copy_sources(root, &stage)?;
     let remap = rust::remaps(&stage, "/milepost", toolchain);
-    let mut cargo = toolchain.cargo();
-    cargo.args(["build", "--quiet", "--locked", "--release", "--target", TARGET, "--manifest-path"]);
-    cargo.arg(stage.join("Cargo.toml")).arg("--target-dir").arg(&target_dir);
     for (name, _) in COMPONENTS {
-        cargo.args(["--package", name]);
+        let mut cargo = toolchain.cargo();
+        // As a library for the sandbox alone: beside one for Rust, `lto` would do nothing.
+        cargo.args(["rustc", "--quiet", "--locked", "--release", "--lib", "--crate-type", "cdylib"]);
+        cargo.args(["--target", TARGET, "--package", name, "--manifest-path"]);
+        cargo.arg(stage.join("Cargo.toml")).arg("--target-dir").arg(&target_dir);
+        cross::run(cargo.env("CARGO_ENCODED_RUSTFLAGS", cross::flags(&remap)))?;
     }
-    cargo.env("CARGO_ENCODED_RUSTFLAGS", cross::flags(&remap));
-    cross::run(&mut cargo)?;
     let built = target_dir.join(TARGET).join("release");
     COMPONENTS
         .iter()

@@ -27,6 +27,7 @@ pub(super) const RUST: Files = carried![
     "sdk/src/bindings.rs",
     "sdk/src/derive.rs",
     "sdk/src/export.rs",
+    "sdk/src/fixes.rs",
     "sdk/src/generated.rs",
     "sdk/src/geo.rs",
     "sdk/src/host.rs",

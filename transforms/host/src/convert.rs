@@ -7,11 +7,10 @@ use milepost_wire::{Body, Clock, ColumnSpec, Derived, Kind, Reading, Stream, Str
 use std::sync::Arc;
 
 /// Lends readings of one stream to `call` as a batch. `None` where they are not all of that stream, or
-/// derived rows of one stream with different columns. `fixes` is room that is used again.
+/// derived rows of one stream with different columns.
 pub(crate) fn with_batch<R>(
     stream: &Stream,
     readings: &[Reading],
-    fixes: &mut Vec<Fix>,
     call: impl FnOnce(Batch<'_>) -> R,
 ) -> Option<R> {
     macro_rules! each {
@@ -20,15 +19,7 @@ pub(crate) fn with_batch<R>(
         };
     }
     Some(match stream {
-        Stream::Gps => {
-            fixes.clear();
-            fixes.reserve(readings.len());
-            for reading in readings {
-                let Body::Gps(b) = &reading.body else { return None };
-                fixes.push(Fix::new(reading, b));
-            }
-            call(Batch::Gps(fixes))
-        }
+        Stream::Gps => call(Batch::Gps(Fix::all(readings)?)),
         Stream::Vehicle => call(Batch::Vehicle(&each!(Vehicle, vehicle_in).collect::<Option<Vec<_>>>()?)),
         Stream::Camera => call(Batch::Camera(&each!(Camera, camera_in).collect::<Option<Vec<_>>>()?)),
         Stream::Weather => call(Batch::Weather(&each!(Weather, weather_in).collect::<Option<Vec<_>>>()?)),

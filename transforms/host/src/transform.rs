@@ -6,7 +6,7 @@ use crate::counters::Counters;
 use crate::engine::Engine;
 use crate::failure::{Failure, LoadError};
 use crate::limits::Limits;
-use crate::packed::{self, Batch, Fix};
+use crate::packed::{self, Batch};
 use crate::sandbox::{Host, Instance};
 use crate::usage::{Frame, Usage};
 use crate::verdict::Verdict;
@@ -69,8 +69,6 @@ pub struct Transform {
     snapshot: Option<Vec<u8>>,
     running: Run,
     counters: Arc<Counters>,
-    /// Room for the fixes of a batch, used again.
-    fixes: Vec<Fix>,
 }
 
 /// The instance, or what outlived the last one.
@@ -108,7 +106,6 @@ impl Transform {
             snapshot: None,
             running: Run::Ended(Box::new(host)),
             counters,
-            fixes: Vec::new(),
         };
         transform.start().map_err(|failure| LoadError::Init { name: name.into(), failure })?;
         Ok(transform)
@@ -248,8 +245,7 @@ impl Transform {
     /// The calls for a batch. What goes wrong ends the instance.
     fn attempt(&mut self, stream: &Stream, readings: &[Reading], part: u32) -> Result<Verdict, Failure> {
         let newest = readings.iter().map(|r| r.ts).max().unwrap_or(i64::MIN);
-        let mut fixes = std::mem::take(&mut self.fixes);
-        let result = convert::with_batch(stream, readings, &mut fixes, |batch| {
+        let result = convert::with_batch(stream, readings, |batch| {
             let _running = self.engine.running();
             let result = self.live().and_then(|_| self.calls(stream, readings.len(), newest, part, batch));
             if result.is_err() {
@@ -257,7 +253,6 @@ impl Transform {
             }
             result
         });
-        self.fixes = fixes;
         result.unwrap_or_else(|| {
             let what = format!("the readings are not all of {stream}, with the same columns");
             Err(Failure::InvalidInput(what))

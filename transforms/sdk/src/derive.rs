@@ -39,6 +39,9 @@ impl<T: Cell> Cell for Option<T> {
     }
 }
 
+/// Room for the columns of most streams, made at once.
+const COLUMNS: usize = 8;
+
 /// A row in the making.
 pub struct RowMaker<'a> {
     table: &'a mut Derived,
@@ -78,11 +81,12 @@ impl Tables {
         fill: impl FnOnce(&mut RowMaker<'_>),
     ) -> Result<(), String> {
         let at = self.0.iter().position(|t| t.stream == stream).unwrap_or_else(|| {
-            self.0.push(Derived { stream: stream.into(), columns: Vec::new(), rows: Vec::new() });
+            let (columns, rows) = (Vec::with_capacity(COLUMNS), Vec::with_capacity(COLUMNS));
+            self.0.push(Derived { stream: stream.into(), columns, rows });
             self.0.len() - 1
         });
         let table = &mut self.0[at];
-        let values = Vec::with_capacity(table.columns.len());
+        let values = Vec::with_capacity(table.columns.len().max(COLUMNS));
         let mut maker = RowMaker { table, values, wrong: None };
         fill(&mut maker);
         let RowMaker { table, values, wrong } = maker;

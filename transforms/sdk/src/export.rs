@@ -49,7 +49,7 @@ macro_rules! transform {
                 }
             }
 
-            $crate::bindings::export!(Component with_types_in $crate::bindings);
+            $crate::bindings::export!(Component with_types_in $crate::fixes);
         }
     };
     (@name gps) => { "gps_data" };

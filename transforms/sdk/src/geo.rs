@@ -67,9 +67,17 @@ pub fn angle_deg(to: f64, from: f64) -> f64 {
     }
 }
 
-/// The remainder of whole turns. It is slow to compute, and angles are rarely larger.
+/// The remainder of whole turns. Angles are rarely larger than one.
 fn within_a_turn(deg: f64) -> f64 {
-    if deg.abs() < 360.0 { deg } else { deg % 360.0 }
+    if deg.abs() < 360.0 { deg } else { remainder(deg) }
+}
+
+/// Not inlined: the compiler takes a remainder for something cheap and computes it before it knows whether
+/// it is needed, and in WebAssembly it is a function of a few hundred cycles.
+#[cold]
+#[inline(never)]
+fn remainder(deg: f64) -> f64 {
+    deg % 360.0
 }
 
 /// The sine of an angle in degrees, as [`cos_deg`].
@@ -85,9 +93,19 @@ pub fn cos_deg(deg: f64) -> f64 {
     let x = a.to_radians();
     let x2 = x * x;
     // Taylor's series to x^16: its next term is below 1e-12 at 90°.
+    const FACTORS: [f64; 8] = [
+        1.0 / 240.0,
+        1.0 / 182.0,
+        1.0 / 132.0,
+        1.0 / 90.0,
+        1.0 / 56.0,
+        1.0 / 30.0,
+        1.0 / 12.0,
+        1.0 / 2.0,
+    ];
     let mut sum = 1.0;
-    for n in [240.0, 182.0, 132.0, 90.0, 56.0, 30.0, 12.0, 2.0] {
-        sum = 1.0 - x2 / n * sum;
+    for factor in FACTORS {
+        sum = 1.0 - x2 * factor * sum;
     }
     sign * sum
 }

@@ -34,6 +34,8 @@ pub mod author;
 pub mod bindings;
 pub mod derive;
 mod export;
+#[doc(hidden)]
+pub mod fixes;
 pub mod geo;
 pub mod host;
 pub mod out;

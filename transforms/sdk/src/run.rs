@@ -2,7 +2,9 @@
 //! not travel back.
 
 use crate::bindings::milepost::transform::types::{Insertions, Kept, Output, Plan};
+use crate::fixes;
 use crate::{Batch, Derived, Next, Out, Params, Saved, Transform};
+use std::borrow::Borrow;
 
 /// A transform and the streams it is called for.
 pub struct Runner<T> {
@@ -33,15 +35,15 @@ impl<T: Registered> Runner<T> {
     pub fn process(&mut self, batch: Batch) -> Result<Output, String> {
         let t = &mut self.transform;
         match batch {
-            Batch::Gps(rows) => walk(&rows, Batch::Gps, |r, out| t.gps(r, out)),
-            Batch::Vehicle(rows) => walk(&rows, Batch::Vehicle, |r, out| t.vehicle(r, out)),
-            Batch::Camera(rows) => walk(&rows, Batch::Camera, |r, out| t.camera(r, out)),
-            Batch::Weather(rows) => walk(&rows, Batch::Weather, |r, out| t.weather(r, out)),
-            Batch::Emergency(rows) => walk(&rows, Batch::Emergency, |r, out| t.emergency(r, out)),
+            Batch::Gps(rows) => walk(fixes::of(rows), Batch::Gps, |r, out| t.gps(r, out)),
+            Batch::Vehicle(rows) => walk(rows.iter(), Batch::Vehicle, |r, out| t.vehicle(r, out)),
+            Batch::Camera(rows) => walk(rows.iter(), Batch::Camera, |r, out| t.camera(r, out)),
+            Batch::Weather(rows) => walk(rows.iter(), Batch::Weather, |r, out| t.weather(r, out)),
+            Batch::Emergency(rows) => walk(rows.iter(), Batch::Emergency, |r, out| t.emergency(r, out)),
             Batch::Derived(Derived { stream, columns, rows }) => {
                 let back =
                     |rows| Batch::Derived(Derived { stream: stream.clone(), columns: columns.clone(), rows });
-                walk(&rows, back, |r, out| t.derived(&stream, &columns, r, out))
+                walk(rows.iter(), back, |r, out| t.derived(&stream, &columns, r, out))
             }
         }
     }
@@ -69,15 +71,16 @@ impl<T: Registered> Runner<T> {
 }
 
 fn walk<R>(
-    rows: &[R],
+    rows: impl ExactSizeIterator<Item: Borrow<R>>,
     batch: impl FnOnce(Vec<R>) -> Batch,
     mut step: impl FnMut(&R, &mut Out) -> Next<R>,
 ) -> Result<Output, String> {
+    let len = rows.len();
     let mut out = Out::default();
     let mut marks = Marks::default();
     let (mut at, mut readings) = (Vec::new(), Vec::new());
-    for (i, row) in rows.iter().enumerate() {
-        let next = step(row, &mut out);
+    for (i, row) in rows.enumerate() {
+        let next = step(row.borrow(), &mut out);
         if out.failed() {
             break;
         }
@@ -95,7 +98,7 @@ fn walk<R>(
         }
     }
     let put_in = (!at.is_empty()).then(|| Insertions { at, readings: batch(readings) });
-    Ok(Output { derived: out.finish()?, kept: marks.finish(rows.len()), put_in })
+    Ok(Output { derived: out.finish()?, kept: marks.finish(len), put_in })
 }
 
 /// Which readings are kept; the bits are only made where neither all nor none are.
@@ -106,15 +109,18 @@ struct Marks {
 }
 
 impl Marks {
+    #[inline]
     fn push(&mut self, i: usize, keep: bool) {
         if keep && self.kept == i {
             self.kept += 1;
-            return;
+        } else if keep {
+            self.mark(i);
         }
-        if keep {
-            self.bits.resize(i / 8 + 1, 0);
-            self.bits[i / 8] |= 1 << (i % 8);
-        }
+    }
+
+    fn mark(&mut self, i: usize) {
+        self.bits.resize(i / 8 + 1, 0);
+        self.bits[i / 8] |= 1 << (i % 8);
     }
 
     /// `kept` leading readings and the marked ones behind them.

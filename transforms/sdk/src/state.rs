@@ -110,6 +110,16 @@ impl Keep for String {
     }
 }
 
+impl<T: Keep, const N: usize> Keep for [T; N] {
+    fn put(&self, to: &mut Saved) {
+        self.iter().for_each(|value| to.put(value));
+    }
+    fn take(from: &mut Saved) -> Result<Self, String> {
+        let values: Vec<T> = (0..N).map(|_| from.take()).collect::<Result<_, _>>()?;
+        values.try_into().map_err(|_| "The saved state is another version's".into())
+    }
+}
+
 macro_rules! keep_tuple {
     ($(($($t:ident $i:tt),*)),*) => {$(
         impl<$($t: Keep),*> Keep for ($($t,)*) {
@@ -169,8 +179,8 @@ mod tests {
 
     #[test]
     fn what_is_kept_reads_back_and_cut_bytes_are_refused() {
-        type All = (u8, Option<(i64, f64)>, Vec<String>, bool);
-        let all: All = (7, Some((-5, 0.25)), vec!["a".into(), "bc".into()], true);
+        type All = (u8, Option<(i64, f64)>, Vec<String>, [Option<bool>; 2]);
+        let all: All = (7, Some((-5, 0.25)), vec!["a".into(), "bc".into()], [Some(true), None]);
         let mut saved = Saved::default();
         saved.put(&all);
         let bytes = saved.into_bytes();

@@ -25,13 +25,16 @@ const MAX_STEP_S: f64 = 3.0;
 /// Slower than this a course means little, m/s.
 const MIN_CORNER_M_S: f64 = 3.0;
 
+/// What is felt.
+const KINDS: [&str; 3] = ["braking", "acceleration", "cornering"];
+
 /// The thresholds, the fix to compare with, and when each kind was last felt.
 pub struct HarshDriving {
-    /// Of braking, acceleration and cornering, g.
+    /// Of each kind, m/s².
     thresholds: [f64; 3],
     quiet_s: f64,
     last: Option<Motion>,
-    felt_us: (Option<i64>, Option<i64>, Option<i64>),
+    felt_us: [Option<i64>; 3],
 }
 
 /// What counts of a fix.
@@ -46,62 +49,61 @@ impl Transform for HarshDriving {
     keeps!(last, felt_us);
 
     fn new(params: &mut Params) -> Result<Self, String> {
-        let mut g = |name, default| params.f64_in(name, default, 0.05..=5.0);
+        let mut m_s2 = |name, g| Ok::<_, String>(params.f64_in(name, g, 0.05..=5.0)? * G);
         Ok(Self {
-            thresholds: [g("braking_g", 0.35)?, g("acceleration_g", 0.30)?, g("cornering_g", 0.40)?],
+            thresholds: [m_s2("braking_g", 0.35)?, m_s2("acceleration_g", 0.30)?, m_s2("cornering_g", 0.40)?],
             quiet_s: params.f64_in("quiet_s", 3.0, 0.0..=3600.0)?,
             last: None,
-            felt_us: (None, None, None),
+            felt_us: [None; 3],
         })
     }
 
     fn gps(&mut self, fix: &Gps, out: &mut Out) -> Next<Gps> {
         let Some(speed_m_s) = fix.speed_m_s() else { return Next::Keep };
+        let now = Motion { ts_us: fix.ts_us, speed_m_s, heading_deg: fix.heading_deg() };
         if let Some(last) = &self.last {
             let dt = fix.seconds_since(last.ts_us);
             if (0.0..MIN_STEP_S).contains(&dt) {
                 return Next::Keep;
             }
             if (MIN_STEP_S..=MAX_STEP_S).contains(&dt) {
-                let along_g = (speed_m_s - last.speed_m_s) / dt / G;
-                let across_g = cornering_g(last, fix, speed_m_s, dt);
-                self.feel(fix, [-along_g, along_g, across_g], out);
+                let faster_m_s = now.speed_m_s - last.speed_m_s;
+                let changes = [-faster_m_s, faster_m_s, aside_m_s(last, &now)];
+                for (kind, change_m_s) in changes.into_iter().enumerate() {
+                    if change_m_s >= self.thresholds[kind] * dt {
+                        self.feel(kind, change_m_s / dt, fix, out);
+                    }
+                }
             }
         }
-        self.last = Some(Motion { ts_us: fix.ts_us, speed_m_s, heading_deg: fix.heading_deg() });
+        self.last = Some(now);
         Next::Keep
     }
 }
 transform!(HarshDriving: gps);
 
 impl HarshDriving {
-    fn feel(&mut self, fix: &Gps, g: [f64; 3], out: &mut Out) {
-        let kinds = ["braking", "acceleration", "cornering"];
-        let felt = [&mut self.felt_us.0, &mut self.felt_us.1, &mut self.felt_us.2];
-        for (((kind, g), threshold), felt_us) in kinds.into_iter().zip(g).zip(self.thresholds).zip(felt) {
-            if g < threshold {
-                continue;
-            }
-            let quiet_s = self.quiet_s;
-            if felt_us.is_none_or(|then| fix.seconds_since(then).abs() > quiet_s) {
-                out.derive("harsh_event", fix, |row| {
-                    // A receiver does not know it better than to a thousandth.
-                    let g = (g * 1e3).round() / 1e3;
-                    row.set("kind", kind).set("g", g).set("lat", fix.lat_deg()).set("lon", fix.lon_deg());
-                    row.set("speed", fix.speed_m_s());
-                });
-            }
-            *felt_us = Some(fix.ts_us);
+    /// An acceleration beyond a threshold, which is rare.
+    #[cold]
+    fn feel(&mut self, kind: usize, m_s2: f64, fix: &Gps, out: &mut Out) {
+        if self.felt_us[kind].is_none_or(|then| fix.seconds_since(then).abs() > self.quiet_s) {
+            out.derive("harsh_event", fix, |row| {
+                // A receiver does not know it better than to a thousandth.
+                let g = (m_s2 / G * 1e3).round() / 1e3;
+                row.set("kind", KINDS[kind]).set("g", g).set("lat", fix.lat_deg()).set("lon", fix.lon_deg());
+                row.set("speed", fix.speed_m_s());
+            });
         }
+        self.felt_us[kind] = Some(fix.ts_us);
     }
 }
 
-/// Lateral acceleration, g: how fast one was on the way, times how fast the course turned.
-fn cornering_g(last: &Motion, fix: &Gps, speed_m_s: f64, dt: f64) -> f64 {
-    let mean_m_s = (speed_m_s + last.speed_m_s) / 2.0;
-    match (fix.heading_deg(), last.heading_deg) {
-        (Some(now), Some(then)) if mean_m_s >= MIN_CORNER_M_S => {
-            mean_m_s * angle_deg(now, then).abs().to_radians() / dt / G
+/// How much of the velocity turned to a side, m/s: how fast one was on the way, times the angle.
+fn aside_m_s(last: &Motion, now: &Motion) -> f64 {
+    let mean_m_s = (now.speed_m_s + last.speed_m_s) / 2.0;
+    match (now.heading_deg, last.heading_deg) {
+        (Some(to), Some(from)) if mean_m_s >= MIN_CORNER_M_S => {
+            mean_m_s * angle_deg(to, from).abs().to_radians()
         }
         _ => 0.0,
     }

@@ -1,4 +1,4 @@
-//! A drive for tests and the bench: reproducible fixes with turns, stops and hard braking, as readings
+//! Drives for tests and the bench: reproducible fixes with turns, stops and hard braking, as readings
 //! of the wire and as the SDK's.
 
 // Each of the tests and the bench uses a part of it.
@@ -6,18 +6,39 @@
 
 use milepost_transform as sdk;
 use milepost_wire::reading::Gps;
-use milepost_wire::{Clock, Reading};
+use milepost_wire::{Body, Clock, Reading};
 
-/// `n` fixes, a second apart, from a seed.
-pub(crate) fn fixes(n: usize, seed: u64) -> Vec<Reading> {
-    let mut random = seed.max(1);
-    let mut next = |below: u64| {
+/// Numbers below a bound, from a seed.
+fn random(seed: u64) -> impl FnMut(u64) -> u64 {
+    let mut bits = seed.max(1);
+    move |below| {
         // Xorshift: any bits will do.
-        random ^= random << 13;
-        random ^= random >> 7;
-        random ^= random << 17;
-        random % below
-    };
+        bits ^= bits << 13;
+        bits ^= bits >> 7;
+        bits ^= bits << 17;
+        bits % below
+    }
+}
+
+/// A van in town: `n` fixes, a second apart, gentle but for one hard stop in three minutes.
+pub(crate) fn calm(n: usize, seed: u64) -> Vec<Reading> {
+    let mut next = random(seed);
+    let (mut speed, mut heading) = (12_000i64, 9_000i64);
+    let mut fixes = fixes(n, seed);
+    for (i, fix) in fixes.iter_mut().enumerate() {
+        let Body::Gps(gps) = &mut fix.body else { continue };
+        let change = if i % 180 == 90 { -5_000 } else { next(2_001) as i64 - 1_000 + (12_000 - speed) / 16 };
+        speed = (speed + change).clamp(0, 33_000);
+        heading = (heading + next(401) as i64 - 200).rem_euclid(36_000);
+        (gps.speed_mm_s, gps.heading_cdeg) = (Some(speed as u32), Some(heading as u16));
+    }
+    fixes
+}
+
+/// `n` fixes, a second apart, of somebody who does all of it all the time, and a receiver that leaves out
+/// what it can.
+pub(crate) fn fixes(n: usize, seed: u64) -> Vec<Reading> {
+    let mut next = random(seed);
     let (mut lat, mut lon, mut speed, mut heading) = (520_000_000i32, -15_000_000i32, 10_000i64, 9_000i64);
     (0..n)
         .map(|i| {
@@ -42,7 +63,7 @@ pub(crate) fn fixes(n: usize, seed: u64) -> Vec<Reading> {
 
 /// A fix as the SDK has it.
 pub(crate) fn to_sdk(reading: &Reading) -> sdk::Gps {
-    let milepost_wire::Body::Gps(gps) = &reading.body else { panic!("a fix: {reading:?}") };
+    let Body::Gps(gps) = &reading.body else { panic!("a fix: {reading:?}") };
     sdk::Gps {
         ts_us: reading.ts,
         clock: sdk::Clock::Gps,

@@ -189,7 +189,7 @@ mod component {
         }
     }
 
-    milepost_transform::bindings::export!(Component with_types_in milepost_transform::bindings);
+    milepost_transform::bindings::export!(Component with_types_in milepost_transform::fixes);
 }
 
 fn spin() -> ! {
