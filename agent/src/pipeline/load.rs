@@ -66,13 +66,17 @@ impl Loader {
         Self { compiled: data_dir.join(COMPILED), engine: Mutex::new(engine) }
     }
 
-    fn engine(&self) -> Result<Engine, EngineError> {
+    /// For so many transforms, and later for other ones.
+    fn engine(&self, transforms: usize) -> Result<Engine, EngineError> {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = &*engine {
             return Ok(engine.clone());
         }
         let cache = Some(self.compiled.clone());
-        let fresh = Engine::new(&EngineSettings { cache, ..EngineSettings::default() })?;
+        let defaults = EngineSettings::default();
+        // While new ones are loaded the old ones are there.
+        let pooled = u32::try_from(4 * transforms).unwrap_or(u32::MAX).max(defaults.pooled);
+        let fresh = Engine::new(&EngineSettings { cache, pooled, ..defaults })?;
         Ok(engine.insert(fresh).clone())
     }
 
@@ -81,7 +85,7 @@ impl Loader {
         if configs.is_empty() {
             return Ok(Vec::new());
         }
-        let engine = self.engine()?;
+        let engine = self.engine(configs.len())?;
         let links = configs.iter().map(|config| link(config, &engine)).collect();
         kernel::return_freed_memory();
         links

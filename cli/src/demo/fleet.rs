@@ -59,12 +59,15 @@ pub(crate) struct Look {
 impl Fleet {
     /// Starts all vehicles, which connect to `broker`. Their spools live in `folder`.
     pub(crate) async fn start(plan: &Plan, folder: &Path, broker: SocketAddr) -> Result<Self, Failure> {
+        let sources = plan.sources()?;
+        let pooled = (sources.len() * TRANSFORMS.len()).try_into().unwrap_or(u32::MAX);
+        let settings = EngineSettings { pooled, ..EngineSettings::default() };
         let engine = match plan.transforms {
-            true => Some(tokio::task::spawn_blocking(|| Engine::new(&EngineSettings::default())).await??),
+            true => Some(tokio::task::spawn_blocking(move || Engine::new(&settings)).await??),
             false => None,
         };
         let mut agents = Vec::new();
-        for (vehicle, source) in plan.sources()? {
+        for (vehicle, source) in sources {
             let mut config = config(&vehicle, &folder.join(vehicle.as_str()), broker);
             config.source = vec![source];
             if plan.transforms {

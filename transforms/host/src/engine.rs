@@ -12,7 +12,10 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::Thread;
 use std::time::Duration;
 use wasmtime::component::{Component, HasSelf, Linker};
-use wasmtime::{Config, Memory, MemoryType, OptLevel, Store, WasmBacktraceDetails};
+use wasmtime::{
+    Config, InstanceAllocationStrategy, Memory, MemoryType, OptLevel, PoolingAllocationConfig, Store,
+    WasmBacktraceDetails,
+};
 
 /// The world that a transform is built for.
 const WORLD: &str = "milepost:transform";
@@ -26,6 +29,12 @@ const VERSION_PREFIX: &str = "0.1.";
 const ROOMY: u64 = 4 << 30;
 /// Address space for a memory where there is little of it.
 const NARROW: u64 = 32 << 20;
+/// The most core modules that a component of our world is made of: its own, and what adapts it.
+const MODULES: u32 = 8;
+/// The engine's own data of an instance, bytes: grows with the functions that a component has.
+const MAX_INSTANCE: usize = 4 << 20;
+/// Entries of a table of functions; a component that was built in a common language has a few hundred.
+pub(crate) const TABLE_ELEMENTS: usize = 100_000;
 /// After so many ticks without a call, the clock rests until the next one.
 const IDLE_TICKS: u32 = 20;
 
@@ -39,6 +48,10 @@ pub struct EngineSettings {
     /// where that is not to be had, as on a small Pi. It is address space only: what a transform may use is
     /// in its limits.
     pub memory_reservation: Option<u64>,
+    /// Instances for which room is kept, so that a fresh one, as after each failing call, needs no system call
+    /// to map its memory; 64. It is address space only. One more than these cannot be made. Where there is no
+    /// such address space, or with 0, room is made for each instance when it starts.
+    pub pooled: u32,
     /// How often the CPU limit is looked at while a transform runs; 10 ms.
     pub tick: Duration,
     /// Counts instructions ([`crate::Usage::fuel`]), which makes calls slower; off.
@@ -56,6 +69,7 @@ impl Default for EngineSettings {
         Self {
             max_component_bytes: 32 << 20,
             memory_reservation: None,
+            pooled: 64,
             tick: Duration::from_millis(10),
             count_fuel: false,
             source_lines: false,
@@ -198,13 +212,33 @@ fn start(settings: &EngineSettings) -> wasmtime::Result<wasmtime::Engine> {
         return wasmtime::Engine::new(&config(settings, bytes));
     }
     if cfg!(target_pointer_width = "64") {
-        let roomy = wasmtime::Engine::new(&config(settings, ROOMY))?;
+        let roomy = config(settings, ROOMY);
+        if settings.pooled > 0 {
+            let mut pooled = roomy.clone();
+            pooled.allocation_strategy(pool(settings.pooled));
+            if let Ok(engine) = wasmtime::Engine::new(&pooled) {
+                return Ok(engine);
+            }
+        }
+        let roomy = wasmtime::Engine::new(&roomy)?;
         let mut store = Store::new(&roomy, ());
         if Memory::new(&mut store, MemoryType::new(1, None)).is_ok() {
             return Ok(roomy);
         }
     }
     wasmtime::Engine::new(&config(settings, NARROW))
+}
+
+/// Room for instances of components.
+fn pool(instances: u32) -> InstanceAllocationStrategy {
+    let mut pool = PoolingAllocationConfig::new();
+    pool.total_component_instances(instances).total_core_instances(instances.saturating_mul(MODULES));
+    pool.max_core_instances_per_component(MODULES).total_tables(instances.saturating_mul(MODULES));
+    pool.total_memories(instances).max_memories_per_component(1);
+    // Limits of each transform's own come before these.
+    pool.max_memory_size(ROOMY as usize).table_elements(TABLE_ELEMENTS);
+    pool.max_component_instance_size(MAX_INSTANCE).max_core_instance_size(MAX_INSTANCE);
+    InstanceAllocationStrategy::Pooling(pool)
 }
 
 /// Deterministic and small: NaN has one bit pattern, there are no threads, and relaxed SIMD does the

@@ -5,6 +5,7 @@ use crate::bindings::milepost::transform::{host, types};
 use crate::bindings::{Transform as Exports, TransformPre};
 use crate::counters::Counters;
 use crate::cpu;
+use crate::engine::TABLE_ELEMENTS;
 use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::usage::{self, Frame, Usage};
@@ -16,8 +17,6 @@ use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 
 /// What a stored key costs beside its bytes.
 const KEY_COST: usize = 32;
-/// Tables of functions are small; a component's own are known when it is compiled.
-const MAX_TABLE_ELEMENTS: usize = 100_000;
 
 /// What a transform may call, and what it is held to.
 pub(crate) struct Host {
@@ -249,7 +248,7 @@ impl ResourceLimiter for Host {
     }
 
     fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= MAX_TABLE_ELEMENTS)
+        Ok(desired <= TABLE_ELEMENTS)
     }
 }
 

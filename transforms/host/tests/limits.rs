@@ -319,6 +319,23 @@ fn readings_of_another_stream_are_not_given_to_it() {
 }
 
 #[test]
+fn no_more_instances_are_made_than_are_pooled_and_a_slot_is_used_again() {
+    let engine = Engine::new(&EngineSettings { pooled: 1, ..EngineSettings::default() }).unwrap();
+    let load = || Transform::load(&engine, HOSTILE, "x", Default::default(), limits());
+    let mut one = load().unwrap();
+    let refused = load().map(drop).unwrap_err().to_string();
+    assert!(refused.contains("limit of 1"), "{refused}");
+    // A failing call ends the instance, and the next call has a fresh one.
+    for _ in 0..3 {
+        let state = one.state();
+        one.set_state(state).unwrap();
+        one.process(&Stream::Gps, &drive::fixes(2, 1)).unwrap();
+    }
+    drop(one);
+    load().unwrap();
+}
+
+#[test]
 fn what_is_no_component_of_our_world_is_refused_with_the_reason() {
     let try_load = |bytes: &[u8]| match Transform::load(&engine(), bytes, "x", Default::default(), limits()) {
         Err(e) => e,
