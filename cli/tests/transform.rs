@@ -1,6 +1,8 @@
 //! The author's loop as people run it: the binary, projects in folders of their own, and what is said
 //! when something is wrong. Nothing of this repository is near the projects.
 
+mod lake;
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -218,6 +220,31 @@ fn recorded_drives_are_cases_too() {
     told(&milepost(&dir, &["test", "--bless"]), 0);
     // 10 knots are 5.14 m/s; the first epoch ends before its date is known.
     assert!(told(&milepost(&dir, &["test"]), 0).contains("case drive: ok, 20 readings in, 10 rows out"));
+}
+
+#[test]
+fn rows_of_the_lake_are_cases_too() {
+    let lake = lake::Lake::written_by_a_sink();
+    let (_folder, dir) = project("from_lake", "rust");
+    fs::remove_dir_all(dir.join("cases/standing")).unwrap();
+    // Of the fixes 0 to 99 the sink has all but 30 to 39.
+    write(dir.join("src/lib.rs"), &source("Next::keep_if(fix.lat_e7 < 515_000_050)"));
+    let table = lake.path().join("gps_data");
+    let case = dir.join("cases/table/case.toml");
+    write(case.clone(), &format!("input = {table:?}\nvehicle = \"a\"\n"));
+    told(&milepost(&dir, &["test", "--bless"]), 0);
+    let tested = told(&milepost(&dir, &["test"]), 0);
+    assert!(tested.contains("case table: ok, 90 readings in, 40 rows out"), "{tested}");
+    let expected = fs::read_to_string(dir.join("cases/table/out.ndjson")).unwrap();
+    let last: serde_json::Value = serde_json::from_str(expected.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["lat"], &last["lon"]), (&51.5000049.into(), &(-0.127).into()), "{last}");
+    assert_eq!((&last["speed"], &last["satellites"]), (&13.9.into(), &9.into()), "{last}");
+
+    let file = lake.files("gps_data/").into_iter().find(|key| key.ends_with(".parquet")).unwrap();
+    write(case.clone(), &format!("input = {:?}\n", lake.path().join(file)));
+    assert!(told(&milepost(&dir, &["test", "--bless"]), 0).contains("readings in"));
+    write(case, &format!("input = {table:?}\nvehicle = \"b\"\n"));
+    assert!(refused(&milepost(&dir, &["test"])).contains("has no rows of vehicle b in Parquet files"));
 }
 
 #[test]
