@@ -10,6 +10,7 @@ use crate::pipeline::chain::{OnChange, OnFailure, WhileOut};
 use crate::source::{self, outlet::QueueLimits};
 use crate::units::{Size, Span};
 use crate::uplink::window::Limits as WindowLimits;
+use milepost_ops::Listen;
 use milepost_transform_host::Limits;
 use milepost_wire::{Stream, VehicleId};
 use serde::{Deserialize, Deserializer};
@@ -40,6 +41,7 @@ pub struct Config {
     pub spool: SpoolConfig,
     pub uplink: UplinkConfig,
     pub health: HealthConfig,
+    pub metrics: MetricsConfig,
     pub shutdown: ShutdownConfig,
 }
 
@@ -167,6 +169,14 @@ pub struct UplinkConfig {
 #[allow(missing_docs)]
 pub struct HealthConfig {
     pub interval: Span,
+}
+
+/// `[metrics]`.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[allow(missing_docs)]
+pub struct MetricsConfig {
+    pub listen: Listen,
 }
 
 /// `[shutdown]`.

@@ -20,6 +20,42 @@ pub(crate) fn clock_is_synchronised() -> bool {
     false
 }
 
+/// Whether this process may write to a file or folder, as the kernel sees it; nothing is touched.
+pub(crate) fn may_write(path: &std::path::Path) -> bool {
+    may(path, libc::W_OK)
+}
+
+/// Whether this process may read from and write to a device.
+pub(crate) fn may_use(path: &std::path::Path) -> bool {
+    may(path, libc::R_OK | libc::W_OK)
+}
+
+/// Whether this process may run a program.
+pub(crate) fn may_run(path: &std::path::Path) -> bool {
+    path.is_file() && may(path, libc::X_OK)
+}
+
+fn may(path: &std::path::Path, mode: libc::c_int) -> bool {
+    use std::os::unix::ffi::OsStrExt;
+    let Ok(path) = std::ffi::CString::new(path.as_os_str().as_bytes()) else { return false };
+    // SAFETY: the pointer is to a C string that outlives the call.
+    unsafe { libc::faccessat(libc::AT_FDCWD, path.as_ptr(), mode, libc::AT_EACCESS) == 0 }
+}
+
+/// How many bytes this process may still write to the file system of a folder; none where it does not say.
+pub(crate) fn free_bytes(folder: &std::path::Path) -> Option<u64> {
+    use std::os::unix::ffi::OsStrExt;
+    let path = std::ffi::CString::new(folder.as_os_str().as_bytes()).ok()?;
+    // SAFETY: `statvfs` is a C struct of integers, for which all zero bits are valid; both pointers are to
+    // live values, the second writable.
+    let (answer, room) = unsafe {
+        let mut room: libc::statvfs = std::mem::zeroed();
+        (libc::statvfs(path.as_ptr(), &mut room), room)
+    };
+    #[allow(clippy::unnecessary_cast, reason = "narrower on 32-bit machines")]
+    (answer == 0).then_some((room.f_bavail as u64).saturating_mul(room.f_frsize as u64))
+}
+
 /// Ends a process and all of its children that stayed in its process group, which its caller made
 /// with the process as leader.
 pub(crate) fn kill_group(leader: u32) {

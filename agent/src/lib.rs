@@ -7,7 +7,8 @@
 //!
 //! Reading order is the data path: [`source`] delivers readings, [`pipeline`] runs the transforms,
 //! [`outbox`] numbers and spools, [`uplink`] decides what to send and what is safe, [`mqtt`] talks to
-//! the broker; [`health`] reports on all of them, [`config`] says what to build and [`run`] builds it.
+//! the broker; [`health`] reports on all of them to the tables, [`monitor`] to whoever asks on the spot and
+//! [`notify`] to systemd, and [`check`] tries what it needs; [`config`] says what to build and [`run`] builds it.
 #![deny(unsafe_code)]
 
 pub mod kernel;
@@ -26,6 +27,9 @@ pub mod mqtt;
 pub mod uplink;
 
 pub mod health;
+pub mod monitor;
+pub mod notify;
+pub mod check;
 
 pub mod config;
 pub mod run;

@@ -1,11 +1,15 @@
 //! The agent's binary: read the configuration, start, wait for a signal, drain.
 
-use clap::Parser;
+use clap::{Parser, Subcommand};
+use milepost_agent::check;
 use milepost_agent::config::{Config, ConfigError, DEFAULTS};
+use milepost_agent::notify::Notifier;
 use milepost_agent::run::{Agent, AgentHandle, Seams};
-use std::io::{IsTerminal, Write};
+use milepost_ops::check::Checks;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// Brings a vehicle's readings through its transforms to the broker.
@@ -13,11 +17,23 @@ use tokio::signal::unix::{SignalKind, signal};
 #[command(version)]
 struct Args {
     /// The configuration file; the environment (MILEPOST_AGENT__…) wins over it.
-    #[arg(long, value_name = "FILE", env = "MILEPOST_AGENT_CONFIG")]
+    #[arg(long, global = true, value_name = "FILE", env = "MILEPOST_AGENT_CONFIG")]
     config: Option<PathBuf>,
     /// Prints every setting with its default and its meaning.
     #[arg(long)]
     print_config: bool,
+    /// What to do instead of running the agent.
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Ask the agent that runs here whether it does its work now: status 0 if so
+    Probe,
+    /// Try all that the agent needs: a line for each thing, and how to mend what is wrong; status 1 if
+    /// anything is. A running agent is not disturbed
+    Check,
 }
 
 /// The configuration or what it names is not usable: starting again will not help.
@@ -30,23 +46,27 @@ fn main() -> ExitCode {
     if args.print_config {
         return print_config();
     }
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env().unwrap_or_else(|_| "info".into());
-    let colours = std::io::stderr().is_terminal();
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(colours)
-        .with_writer(std::io::stderr)
-        // A log that nobody takes must not stop the vehicle.
-        .log_internal_errors(false)
-        .init();
+    // What a check finds is all that it says.
+    if !matches!(args.command, Some(Command::Check))
+        && let Err(error) = milepost_ops::start_log()
+    {
+        return fail(EXIT_CONFIG, &error);
+    }
     let config = match load(&args) {
         Ok(config) => config,
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
+    match args.command {
+        Some(Command::Probe) => return probe(&config),
+        Some(Command::Check) | None => {}
+    }
     // The pipeline has its own thread; one more is enough for sources and uplink.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     match runtime {
-        Ok(runtime) => runtime.block_on(run(config, &args)),
+        Ok(runtime) => match args.command {
+            Some(Command::Check) => runtime.block_on(check(&config)),
+            _ => runtime.block_on(run(config, &args)),
+        },
         Err(error) => fail(EXIT_HALTED, &error),
     }
 }
@@ -59,7 +79,7 @@ fn load(args: &Args) -> Result<Config, ConfigError> {
 }
 
 async fn run(config: Config, args: &Args) -> ExitCode {
-    let drain = config.shutdown.drain.0;
+    let (drain, listen) = (config.shutdown.drain.0, config.metrics.listen);
     let (mut term, mut int) = match (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) {
         (Ok(term), Ok(int)) => (term, int),
         (Err(error), _) | (_, Err(error)) => return fail(EXIT_HALTED, &error),
@@ -72,6 +92,15 @@ async fn run(config: Config, args: &Args) -> ExitCode {
         Ok(agent) => agent,
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
+    // Both go on while the agent stops, and end with the process.
+    if let Some(address) = listen.0 {
+        tokio::spawn(milepost_ops::serve(address, Arc::new(agent.monitor())));
+    }
+    let systemd = Notifier::from_environment().map(Arc::new);
+    if let Some(systemd) = systemd.clone() {
+        let monitor = agent.monitor();
+        tokio::spawn(async move { systemd.attend(monitor).await });
+    }
     let halted = loop {
         tokio::select! {
             _ = term.recv() => break None,
@@ -80,6 +109,9 @@ async fn run(config: Config, args: &Args) -> ExitCode {
             _ = hangup.recv() => reload(&agent, args).await,
         }
     };
+    if let Some(systemd) = systemd {
+        systemd.stopping();
+    }
     let report = agent.stop(drain).await;
     tracing::info!(undelivered = report.undelivered, "The agent has stopped");
     match halted {
@@ -95,6 +127,23 @@ fn print_config() -> ExitCode {
     match out.write_all(DEFAULTS.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => fail(EXIT_HALTED, &error),
         _ => ExitCode::SUCCESS,
+    }
+}
+
+async fn check(config: &Config) -> ExitCode {
+    let mut checks = Checks::new(std::io::stdout());
+    check::everything(config, &mut checks).await;
+    ExitCode::from(u8::from(checks.wrong() > 0))
+}
+
+/// What a container's health check runs.
+fn probe(config: &Config) -> ExitCode {
+    let Some(address) = config.metrics.listen.0 else {
+        return fail(EXIT_CONFIG, &"`metrics.listen` is empty, so nobody can be asked");
+    };
+    match milepost_ops::probe(address) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(EXIT_HALTED, &error),
     }
 }
 

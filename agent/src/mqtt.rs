@@ -159,8 +159,7 @@ fn incoming(packet: Packet) -> Option<Event> {
 fn answer(reason: PubAckReason) -> Answer {
     match reason {
         PubAckReason::Success => Answer::Taken,
-        // The broker has thrown the frame away: no bridge has subscribed yet.
-        PubAckReason::NoMatchingSubscribers => Answer::Refused("nobody has subscribed: start a bridge"),
+        PubAckReason::NoMatchingSubscribers => Answer::NobodyListens,
         PubAckReason::NotAuthorized => Answer::Refused("not authorised"),
         PubAckReason::QuotaExceeded => Answer::Refused("quota exceeded"),
         PubAckReason::TopicNameInvalid => Answer::Refused("topic name invalid"),
@@ -242,7 +241,7 @@ impl Tls {
         Ok(Self { files, first })
     }
 
-    fn current(&self) -> Arc<rustls::ClientConfig> {
+    pub(crate) fn current(&self) -> Arc<rustls::ClientConfig> {
         tls(&self.files).unwrap_or_else(|why| {
             tracing::warn!(%why, "The certificates that the agent started with stay in use");
             self.first.clone()

@@ -47,6 +47,8 @@ pub struct PipelineCounters {
     streams: Mutex<BTreeMap<Stream, u64>>,
     /// The outbox's state, as of the last tick.
     status: Mutex<Option<Status>>,
+    /// When the last tick was, µs of the monotonic clock.
+    ticked: AtomicU64,
 }
 
 impl PipelineCounters {
@@ -58,6 +60,12 @@ impl PipelineCounters {
     /// The outbox's state at most a quarter of a second ago; none before the first tick.
     pub fn status(&self) -> Option<Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// When the loop last looked after everything, on the monotonic clock. It does so at least four times a
+    /// second, whether there are readings or not.
+    pub fn ticked(&self) -> Duration {
+        Duration::from_micros(self.ticked.load(Relaxed))
     }
 
     fn accept(&self, stream: &Stream, count: u64) {
@@ -250,7 +258,9 @@ impl Pipeline {
                 let _ = done.send(());
             }
         }
-        *self.figures.pipeline.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        let counters = &self.figures.pipeline;
+        *counters.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
+        counters.ticked.store(u64::try_from(now.mono.as_micros()).unwrap_or(u64::MAX), Relaxed);
         deadline
     }
 

@@ -6,6 +6,7 @@
 use crate::clock::{self, Clock, Entropy, Now, SystemClock};
 use crate::config::{Config, ConfigError, TransformConfig};
 use crate::health::{Figures, TransformList};
+use crate::monitor::Monitor;
 use crate::outbox::{Disk, OpenError, Outbox, RealDisk, Status};
 use crate::pipeline::chain::{Chain, Halted};
 use crate::pipeline::dead_letter::DeadLetters;
@@ -97,6 +98,7 @@ pub struct Agent;
 /// A running agent. Dropping it aborts.
 pub struct AgentHandle {
     vehicle: VehicleId,
+    clock: Arc<dyn Clock>,
     boot: BootId,
     figures: Figures,
     stop_sources: CancellationToken,
@@ -192,7 +194,7 @@ impl Agent {
             vehicle: config.vehicle.clone(),
             address,
             limits: config.window(),
-            clock,
+            clock: clock.clone(),
             entropy: seams.entropy,
             declare: declare_through(control.clone()),
             counters: figures.uplink.clone(),
@@ -201,6 +203,7 @@ impl Agent {
         tracing::info!(vehicle = %config.vehicle, %boot, "The agent runs");
         Ok(AgentHandle {
             vehicle: config.vehicle,
+            clock,
             boot,
             figures,
             stop_sources,
@@ -236,6 +239,12 @@ impl AgentHandle {
     /// The outbox's state, at most a quarter of a second old; none before its first tick.
     pub fn status(&self) -> Option<Status> {
         self.figures.pipeline.status()
+    }
+
+    /// Watches it from outside, also after it has stopped.
+    pub fn monitor(&self) -> Monitor {
+        let (figures, ended) = (self.figures.clone(), self.ended.clone());
+        Monitor::new(self.vehicle.clone(), figures, self.clock.clone(), ended)
     }
 
     /// Waits until every source has ended for good and what they delivered is in the spool.

@@ -5,6 +5,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 fn agent() -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_milepost-agent"));
+    // The tests run side by side on one machine.
+    command.env("MILEPOST_AGENT__METRICS__LISTEN", "");
     command.env_remove("RUST_LOG").stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
@@ -119,4 +121,26 @@ fn a_hangup_reads_the_transforms_again_and_a_bad_one_changes_nothing() {
     signal(&child, "-TERM");
     log.for_each(drop);
     assert!(child.wait().unwrap().success());
+}
+
+#[test]
+fn its_log_is_an_object_of_json_a_line_where_that_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut child = agent()
+        .env("MILEPOST_LOG_FORMAT", "json")
+        .env("MILEPOST_AGENT__VEHICLE", "truck-1")
+        .env("MILEPOST_AGENT__DATA_DIR", dir.path())
+        .env("MILEPOST_AGENT__UPLINK__URL", "mqtt://127.0.0.1:1")
+        .spawn()
+        .unwrap();
+    let line = until(&mut log(&mut child), "The agent runs");
+    child.kill().unwrap();
+    child.wait().unwrap();
+    let line: serde_json::Value = serde_json::from_str(&line).unwrap();
+    assert_eq!((&line["level"], &line["message"]), (&"INFO".into(), &"The agent runs".into()), "{line}");
+    assert_eq!(line["vehicle"], "truck-1", "{line}");
+
+    let output = agent().env("MILEPOST_LOG_FORMAT", "xml").output().unwrap();
+    assert_eq!(output.status.code(), Some(78));
+    assert!(stderr(&output).contains("MILEPOST_LOG_FORMAT"), "{}", stderr(&output));
 }

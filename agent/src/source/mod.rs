@@ -10,7 +10,7 @@ pub mod supervise;
 
 mod jpeg;
 mod lines;
-mod port;
+pub(crate) mod port;
 mod rows;
 
 pub mod exec;

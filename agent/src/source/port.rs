@@ -58,7 +58,7 @@ impl Port {
 }
 
 /// Connects, with a limit to the time it takes.
-pub(super) async fn connect(address: &str) -> Result<tokio::net::TcpStream, SourceError> {
+pub(crate) async fn connect(address: &str) -> Result<tokio::net::TcpStream, SourceError> {
     let what = || format!("Cannot connect to {address}");
     match tokio::time::timeout(CONNECT, tokio::net::TcpStream::connect(address)).await {
         Ok(connected) => connected.map_err(SourceError::io(what())),

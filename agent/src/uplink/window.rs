@@ -32,8 +32,10 @@ impl<I> Outgoing<I> {
 /// What the broker said to a publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
-    /// It has the message, whether or not somebody subscribes.
+    /// It has the message.
     Taken,
+    /// It has thrown the message away, for nobody has subscribed.
+    NobodyListens,
     /// It does not want it now: not authorised, over quota, another reason of its own.
     Refused(&'static str),
 }
@@ -197,7 +199,11 @@ impl<I: Clone + PartialEq> Window<I> {
                 self.careful = self.careful.saturating_sub(1);
                 Outcome::Delivered(slot.record.id.clone(), slot.record.payload.len())
             }
-            Answer::Refused(why) => {
+            Answer::NobodyListens | Answer::Refused(_) => {
+                let why = match answer {
+                    Answer::Refused(why) => why,
+                    _ => "nobody has subscribed: start a bridge",
+                };
                 let wait = backoff(self.limits, self.refusals);
                 self.refusals = self.refusals.saturating_add(1);
                 self.refused.push_back((now + wait, slot.record.clone()));
