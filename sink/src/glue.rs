@@ -15,6 +15,7 @@ use aws_sdk_glue::config::retry::RetryConfig;
 use aws_sdk_glue::config::timeout::TimeoutConfig;
 use aws_sdk_glue::error::{DisplayErrorContext, ProvideErrorMetadata, SdkError};
 use aws_sdk_glue::types::{DatabaseInput, PartitionInput, Table as GlueTable};
+use milepost_ops::check::Wrong;
 use serde::Deserialize;
 use std::time::Duration;
 use tokio::sync::OnceCell;
@@ -80,6 +81,23 @@ impl Glue {
             database: settings.database.clone(),
             catalog_id: settings.catalog_id.clone(),
             database_is_there: OnceCell::new(),
+        }
+    }
+
+    /// Asks for the database and changes nothing; says whether it is there.
+    pub async fn reach(&self) -> Result<String, Wrong> {
+        let asked = self.client.get_database().set_catalog_id(self.catalog_id.clone()).name(&self.database);
+        let name = &self.database;
+        match asked.send().await {
+            Ok(_) => Ok(format!("database {name} is there")),
+            Err(e) if code(&e) == Some("EntityNotFoundException") => {
+                Ok(format!("it answers; the sink will make the database {name}"))
+            }
+            Err(e) => Err(Wrong::new(
+                Failed::of("GetDatabase", &e).0,
+                "Correct `[glue]` and the region, or give the role glue:GetDatabase, CreateDatabase, GetTable, \
+                 CreateTable, UpdateTable and BatchCreatePartition",
+            )),
         }
     }
 

@@ -6,6 +6,7 @@ use crate::build::Record;
 use crate::claim::Range;
 use crate::log::{Log, LogError};
 use crate::settings::Settings;
+use crate::status::Board;
 use async_trait::async_trait;
 use bytes::Bytes;
 use rdkafka::bindings as rd;
@@ -14,6 +15,7 @@ use rdkafka::config::{ClientConfig, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, Rebalance};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::statistics::Statistics;
 use rdkafka::{Offset, TopicPartitionList};
 use std::collections::{HashMap, VecDeque};
 use std::ffi::{CStr, CString};
@@ -65,18 +67,27 @@ pub(crate) enum Change {
 }
 
 /// Hears what the group decides, and holds new partitions until it is known where they go on.
-#[derive(Default)]
 pub(crate) struct Membership {
     changes: Mutex<VecDeque<Change>>,
+    board: Board,
 }
 
 impl Membership {
+    pub(crate) fn new(board: Board) -> Self {
+        Self { changes: Mutex::default(), board }
+    }
+
     pub(crate) fn next(&self) -> Option<Change> {
         self.changes.lock().unwrap_or_else(PoisonError::into_inner).pop_front()
     }
 }
 
 impl ClientContext for Membership {
+    fn stats(&self, statistics: Statistics) {
+        let up = statistics.brokers.values().filter(|broker| broker.state == "UP").count();
+        self.board.edit().kafka_brokers = up;
+    }
+
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::debug!("Kafka: {error}: {reason}");
     }

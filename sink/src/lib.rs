@@ -6,7 +6,8 @@
 //! from being two rows. [`schema`] is the one description of the tables and [`columns`] what derived
 //! ones have come to; [`date`], [`table`] and [`parquet_file`] turn frames into files, [`build`] makes
 //! all objects of one claim, [`commit`] drives the protocol. The buffers, the consumer and the thread
-//! that reads come last; [`redrive`] is a command of its own.
+//! //! all objects of one claim, [`commit`] drives the protocol. The buffers, the consumer and the thread
+//! that reads come last, and [`monitor`], which shows how they do; is a command of its own.
 //!
 //! What is not here: nothing reads a clock or Kafka above [`commit`] but the reading thread, only
 //! [`schema`] knows the tables' columns, and agent and bridge are not known at all.
@@ -29,6 +30,8 @@ pub mod glue;
 pub mod commit;
 pub mod buffer;
 pub mod status;
+pub mod monitor;
+pub mod check;
 pub mod redrive;
 pub mod survey;
 pub mod ddl;
@@ -39,6 +42,7 @@ mod put;
 mod recall;
 mod run;
 
+pub use monitor::Monitor;
 pub use run::{Sink, SinkError};
 pub use settings::Settings;
 pub use status::{Status, TableStatus};

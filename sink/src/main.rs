@@ -2,14 +2,17 @@
 //! a subcommand says.
 
 use clap::{Parser, Subcommand};
+use milepost_ops::Listen;
+use milepost_ops::check::Checks;
 use milepost_sink::catalog::{Catalog, NoCatalog};
 use milepost_sink::ddl::{self, Engine};
 #[cfg(feature = "glue")]
 use milepost_sink::glue::{Glue, GlueSettings};
 use milepost_sink::redrive::redrive;
 use milepost_sink::store::{self, S3Settings, Store};
-use milepost_sink::{Settings, Sink, survey};
+use milepost_sink::{Settings, Sink, check, survey};
 use std::io::Write;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -33,6 +36,9 @@ struct Arguments {
     #[cfg(feature = "glue")]
     #[arg(long, global = true, env = "MILEPOST_SINK_GLUE_DATABASE")]
     glue_database: Option<String>,
+    /// Where metrics are served, address:port; empty for nowhere.
+    #[arg(long, global = true, env = "MILEPOST_SINK_METRICS_LISTEN")]
+    metrics_listen: Option<Listen>,
     /// What to do instead of running the sink.
     #[command(subcommand)]
     command: Option<Command>,
@@ -59,6 +65,11 @@ enum Command {
         #[arg(long, default_value = "analysts")]
         readers: String,
     },
+    /// Try all that the sink needs: a line for each thing, and how to mend what is wrong; status 1 if
+    /// anything is. A running sink is not disturbed
+    Check,
+    /// Ask the sink that runs here whether it does its work now: status 0 if so
+    Probe,
     /// Register every table and partition of the lake in Glue, as after its loss; a running sink does so
     /// by itself
     Register,
@@ -69,10 +80,26 @@ enum Command {
 #[serde(default, deny_unknown_fields)]
 struct Config {
     lake: Option<String>,
+    metrics: Metrics,
     sink: Settings,
     s3: S3Settings,
     #[cfg(feature = "glue")]
     glue: GlueSettings,
+}
+
+/// What is served for those who run the sink.
+#[derive(serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Metrics {
+    /// Where `/metrics` (for Prometheus), `/healthz` and `/readyz` are; empty for nowhere. This machine alone
+    /// by default: there is no password on it.
+    listen: Listen,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { listen: Listen(Some(SocketAddr::from(([127, 0, 0, 1], 9466)))) }
+    }
 }
 
 impl Config {
@@ -101,10 +128,15 @@ impl Config {
 }
 
 fn main() -> ExitCode {
-    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    match run() {
+    let arguments = Arguments::parse();
+    // What a check finds is all that it says.
+    if !matches!(arguments.command, Some(Command::Check))
+        && let Err(e) = milepost_ops::start_log()
+    {
+        eprintln!("milepost-sink: {e}");
+        return ExitCode::FAILURE;
+    }
+    match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             tracing::error!("{e}");
@@ -114,16 +146,22 @@ fn main() -> ExitCode {
 }
 
 #[tokio::main]
-async fn run() -> Result<(), Box<dyn std::error::Error>> {
-    let arguments = Arguments::parse();
+async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     let mut config = match &arguments.config {
         Some(path) => {
             let wrong = |e: &dyn std::fmt::Display| format!("The settings {}: {e}", path.display());
             let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
-            toml::from_str(&text).map_err(|e| wrong(&e))?
+            // Where, but not the line itself: it may be the one with a password.
+            toml::from_str(&text).map_err(|e| {
+                let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+                wrong(&format!("line {line}: {}", e.message()))
+            })?
         }
         None => Config::default(),
     };
+    if let Some(listen) = arguments.metrics_listen {
+        config.metrics.listen = listen;
+    }
     let lake =
         arguments.lake.or(config.lake.take()).ok_or("No lake is given: use --lake or the key `lake`")?;
     #[cfg(feature = "glue")]
@@ -144,6 +182,12 @@ async fn run() -> Result<(), Box<dyn std::error::Error>> {
     }
     let catalog = config.catalog().await;
     let mut sink = Sink::start_with(config.sink, store, catalog)?;
+    if let Some(address) = config.metrics.listen.0 {
+        let monitor = sink.monitor();
+        // A client of its own: those of the claims may have to wait for their turn.
+        tokio::spawn(monitor.clone().watch(store::open(&lake, &config.s3).await?));
+        tokio::spawn(milepost_ops::serve(address, Arc::new(monitor)));
+    }
     let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
     let mut report = tokio::time::interval(Duration::from_secs(10));
     loop {
@@ -182,6 +226,24 @@ impl Command {
                     }
                 }
                 ddl::script(engine, &lake)
+            }
+            Self::Check => {
+                let mut checks = Checks::new(std::io::stdout());
+                check::everything(&config.sink, &*store, &std::process::id().to_string(), &mut checks).await;
+                #[cfg(feature = "glue")]
+                if config.database().is_some() {
+                    checks.found("Catalogue", Glue::open(&config.glue, &config.s3).await.reach().await);
+                }
+                match checks.wrong() {
+                    0 => String::new(),
+                    wrong => return Err(format!("{wrong} things are wrong").into()),
+                }
+            }
+            Self::Probe => {
+                let address = config.metrics.listen.0;
+                let address = address.ok_or("`metrics.listen` is empty, so nobody can be asked")?;
+                milepost_ops::probe(address)?;
+                String::new()
             }
             Self::Register => {
                 if config.database().is_none() {

@@ -12,6 +12,7 @@ use crate::commit::{Context, PAUSES};
 use crate::kafka::{Change, KafkaLog, Membership, consumer_config, known_end, record};
 use crate::ledger::Shape;
 use crate::log::Log;
+use crate::monitor::Monitor;
 use crate::partition::{Partition, Phase, Report, Said};
 use crate::settings::Settings;
 use crate::status::{Board, Status};
@@ -41,6 +42,8 @@ const LOOK: Duration = Duration::from_secs(5);
 /// How often topics are asked for their ids: one that was made again, and is just as long as what was
 /// read of the old one, shows in no other way.
 const ASK: Duration = Duration::from_secs(10);
+/// How often it is seen which brokers are connected, ms.
+const SEEN_EVERY_MS: &str = "2000";
 
 /// Why a sink did not start or did not end well.
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +90,14 @@ impl Sink {
     ) -> Result<Self, SinkError> {
         let refused =
             |e: KafkaError| SinkError::Kafka { brokers: settings.brokers.clone(), why: e.to_string() };
-        let consumer: BaseConsumer<Membership> =
-            consumer_config(&settings).create_with_context(Membership::default()).map_err(refused)?;
+        let (board, order) = (Board::default(), Arc::new(AtomicU8::new(RUN)));
+        let consumer: BaseConsumer<Membership> = consumer_config(&settings)
+            .set("statistics.interval.ms", SEEN_EVERY_MS)
+            .create_with_context(Membership::new(board.clone()))
+            .map_err(refused)?;
         let topics: Vec<&str> = settings.topics.iter().map(String::as_str).collect();
         consumer.subscribe(&topics).map_err(refused)?;
         let log = Arc::new(KafkaLog::new(&settings).map_err(refused)?);
-        let (board, order) = (Board::default(), Arc::new(AtomicU8::new(RUN)));
         let by = name();
         let context = Context {
             log: log.clone(),
@@ -145,6 +150,11 @@ impl Sink {
     /// What has been done so far.
     pub fn status(&self) -> Status {
         self.board.read()
+    }
+
+    /// Watches it from outside, also after it has ended.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(self.board.clone())
     }
 
     /// Resolves when the sink ends without being asked, with the reason.
@@ -269,6 +279,7 @@ impl Driver {
     /// Everything but reading.
     fn tick(&mut self) {
         let now = self.began.elapsed();
+        self.context.board.turn();
         while let Some(change) = self.consumer.context().next() {
             self.change(change);
         }
@@ -297,6 +308,7 @@ impl Driver {
 
     /// Takes in what the group has decided. A partition that is taken and given back keeps what it has.
     fn change(&mut self, change: Change) {
+        self.context.board.edit().assigned = matches!(change, Change::Assigned(_));
         let all = self.partitions.values_mut().flat_map(BTreeMap::values_mut);
         match change {
             Change::Revoked => all.for_each(|p| p.owned = false),

@@ -2,10 +2,11 @@
 
 use serde::Deserialize;
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 /// The sink's settings.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// Kafka's brokers, `host:port`, comma-separated.
@@ -35,6 +36,18 @@ pub struct Settings {
     /// How long a stop waits for what is buffered to be written, in milliseconds. What is not written
     /// then is read from Kafka again by whoever comes next.
     pub stop_timeout_ms: u64,
+}
+
+impl fmt::Debug for Settings {
+    /// Of Kafka's properties the names alone: some of their values are secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Settings")
+            .field("brokers", &self.brokers)
+            .field("group", &self.group)
+            .field("topics", &self.topics)
+            .field("kafka", &self.kafka.keys())
+            .finish_non_exhaustive()
+    }
 }
 
 impl Default for Settings {

@@ -2,7 +2,9 @@
 
 use crate::ledger::Manifest;
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 /// What was written to one table since this sink started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize)]
@@ -39,6 +41,10 @@ pub struct Status {
     pub lag: Option<u64>,
     /// Partitions this sink has.
     pub partitions: usize,
+    /// Whether the group has said which those are; some sinks may have none.
+    pub assigned: bool,
+    /// Connections to Kafka's brokers that are up.
+    pub kafka_brokers: usize,
     /// Whether reading is paused because the buffers are full.
     pub paused: bool,
     /// Failed attempts, each tried again.
@@ -60,16 +66,37 @@ impl Status {
 }
 
 /// The status that all parts of a sink share.
-#[derive(Clone, Default)]
-pub(crate) struct Board(Arc<Mutex<Status>>);
+#[derive(Clone)]
+pub(crate) struct Board {
+    status: Arc<Mutex<Status>>,
+    began: Instant,
+    /// When the reading thread last looked after everything, ms since it began.
+    turned: Arc<AtomicU64>,
+}
+
+impl Default for Board {
+    fn default() -> Self {
+        Self { status: Arc::default(), began: Instant::now(), turned: Arc::default() }
+    }
+}
 
 impl Board {
+    /// The reading thread looks after everything.
+    pub(crate) fn turn(&self) {
+        self.turned.store(self.began.elapsed().as_millis() as u64, Ordering::Relaxed);
+    }
+
+    /// How long it has not.
+    pub(crate) fn still(&self) -> Duration {
+        self.began.elapsed().saturating_sub(Duration::from_millis(self.turned.load(Ordering::Relaxed)))
+    }
+
     pub(crate) fn read(&self) -> Status {
         self.edit().clone()
     }
 
     pub(crate) fn edit(&self) -> MutexGuard<'_, Status> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn committed(&self, manifest: &Manifest) {
