@@ -70,8 +70,8 @@ impl Item {
 pub(crate) enum Landed {
     /// The frame is in its stream's topic.
     Delivered,
-    /// The frame is in the dead-letter topic.
-    DeadLettered,
+    /// The frame is in the dead-letter topic, for this reason.
+    DeadLettered(&'static str),
     /// It will be produced again, there or among the dead letters.
     Again,
     /// The report is of an earlier attempt, or of a part.
@@ -222,7 +222,7 @@ impl Flight {
                 self.ready.push_back(seq);
                 return Landed::Nothing;
             }
-            Goal::Dead { .. } => Landed::DeadLettered,
+            Goal::Dead { reason, .. } => Landed::DeadLettered(reason.code),
         };
         self.close(seq);
         landed

@@ -1,5 +1,6 @@
 //! The idempotent producer: hands reports over to the bridge's task and says what an error means.
 
+use crate::counters::Live;
 use crate::flight::{Failure, Goal, Item, Seq};
 use crate::settings;
 use rdkafka::client::ClientContext;
@@ -7,7 +8,8 @@ use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel}
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseRecord, DeliveryResult, Producer as _, ProducerContext, ThreadedProducer};
-use std::sync::OnceLock;
+use rdkafka::statistics::Statistics;
+use std::sync::{Arc, OnceLock};
 use tokio::sync::mpsc::UnboundedSender;
 
 // The delivery opaque is a pointer's width, and carries a `Seq`.
@@ -28,6 +30,7 @@ pub(crate) struct Report {
 struct Context {
     producer: u32,
     reports: UnboundedSender<Report>,
+    live: Arc<Live>,
 }
 
 impl ClientContext for Context {
@@ -40,6 +43,11 @@ impl ClientContext for Context {
             | RDKafkaLogLevel::Warning => tracing::warn!("librdkafka: {facility} {message}"),
             _ => tracing::debug!("librdkafka: {facility} {message}"),
         }
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        let up = statistics.brokers.values().filter(|broker| broker.state == "UP").count();
+        Live::set(&self.live.kafka_brokers, up as u64);
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
@@ -78,6 +86,7 @@ pub(crate) struct Producer {
     config: ClientConfig,
     number: u32,
     reports: UnboundedSender<Report>,
+    live: Arc<Live>,
     dead_letter_topic: String,
 }
 
@@ -87,6 +96,7 @@ impl Producer {
         settings: &settings::Settings,
         number: u32,
         reports: UnboundedSender<Report>,
+        live: Arc<Live>,
     ) -> Result<Self, KafkaError> {
         let mut config = ClientConfig::new();
         for (name, value) in &settings.kafka.0 {
@@ -96,10 +106,10 @@ impl Producer {
         // librdkafka takes one that failed for stored where a later one succeeded; a broker that knows
         // nothing of the producer yet takes the later one as the first.
         config.set("enable.idempotence", "true").set("acks", "all").set(IN_FLIGHT, "1");
-        let context = Context { producer: number, reports: reports.clone() };
+        let context = Context { producer: number, reports: reports.clone(), live: live.clone() };
         let together = Some(ThreadedProducer::from_config_and_context(&config, context)?);
         let dead_letter_topic = settings.dead_letter_topic.clone();
-        Ok(Self { together, alone: OnceLock::new(), config, number, reports, dead_letter_topic })
+        Ok(Self { together, alone: OnceLock::new(), config, number, reports, live, dead_letter_topic })
     }
 
     /// Hands a frame to librdkafka, which copies it.
@@ -133,8 +143,9 @@ impl Producer {
             return Ok(alone);
         }
         let mut config = self.config.clone();
-        config.set("batch.num.messages", "1");
-        let context = Context { producer: self.number, reports: self.reports.clone() };
+        config.set("batch.num.messages", "1").set("statistics.interval.ms", "0");
+        let context =
+            Context { producer: self.number, reports: self.reports.clone(), live: self.live.clone() };
         let made = ThreadedProducer::from_config_and_context(&config, context).map_err(|e| {
             tracing::error!("Kafka's producer for single records cannot be made: {e}");
             SendError::Full

@@ -3,8 +3,8 @@
 //! so a frame is always in the hands of one of the two.
 //!
 //! The bridge reads a frame's header and checks its CRC; it never decodes a reading, keeps nothing on
-//! disk, and drops nothing: a frame that is forged, damaged or refused by Kafka for good goes to the
-//! dead-letter topic with headers that say why. It may deliver a frame twice (after a crash, a lost
+//! disk, and drops nothing: a frame that is forged, damaged, more than its vehicle may send, or refused by
+//! Kafka for good goes to the dead-letter topic with headers that say why. It may deliver a frame twice (after a crash, a lost
 //! connection, a replaced producer); the sink knows frames that it has.
 
 mod settings;
@@ -12,17 +12,23 @@ mod quantity;
 mod mqtt;
 mod tls;
 mod route;
+mod rate;
 mod ack;
 mod flight;
 mod kafka;
 mod run;
 mod counters;
+mod monitor;
+pub mod check;
 #[cfg(test)]
 mod sample;
 
 pub use ack::{AckQueue, Ticket};
 pub use counters::Counters;
-pub use settings::{DEFAULTS, ENV_PREFIX, Kafka, Mqtt, Secret, Settings, SettingsError, Tls};
+pub use monitor::Monitor;
+pub use settings::{
+    DEFAULTS, ENV_PREFIX, Kafka, Metrics, Mqtt, PerVehicle, Secret, Settings, SettingsError, Tls,
+};
 
 use counters::Live;
 use kafka::Producer;
@@ -62,9 +68,9 @@ impl Bridge {
     pub fn start(settings: Settings) -> Result<Self, StartError> {
         let target = Target::new(settings.mqtt.clone()).map_err(StartError::Mqtt)?;
         let (reports_tx, reports) = mpsc::unbounded_channel();
-        let producer =
-            Producer::new(&settings, 0, reports_tx.clone()).map_err(|e| StartError::Kafka(e.to_string()))?;
         let live = Arc::<Live>::default();
+        let producer = Producer::new(&settings, 0, reports_tx.clone(), live.clone())
+            .map_err(|e| StartError::Kafka(e.to_string()))?;
         let (subscribed_tx, subscribed) = watch::channel(false);
         let stop = CancellationToken::new();
         let task = tokio::spawn(run::run(Runner {
@@ -92,6 +98,11 @@ impl Bridge {
     pub async fn stop(mut self) -> u64 {
         self.stop.cancel();
         (&mut self.task).await.unwrap_or_default()
+    }
+
+    /// Watches it from outside, also after it has stopped.
+    pub fn monitor(&self) -> Monitor {
+        Monitor::new(self.live.clone(), self.task.abort_handle())
     }
 
     /// What was done so far.

@@ -3,8 +3,8 @@
 //! not used: it writes each acknowledgement by itself, and keeps state across connections.
 
 use crate::settings;
+use crate::tls::TlsFiles;
 use bytes::{Bytes, BytesMut};
-use rumqttc::tokio_rustls::TlsConnector;
 use rumqttc::v5::mqttbytes::v5::{
     Connect, ConnectProperties, ConnectReturnCode, Disconnect, DisconnectReasonCode, Filter, Login, Packet,
     PingReq, PubAck, Subscribe, SubscribeReasonCode,
@@ -53,7 +53,7 @@ pub(crate) struct Target {
     settings: settings::Mqtt,
     host: String,
     port: u16,
-    tls: Option<TlsConnector>,
+    tls: Option<TlsFiles>,
 }
 
 impl Target {
@@ -72,11 +72,16 @@ impl Target {
         let tls = match (scheme, &settings.tls) {
             ("mqtt", None) => None,
             ("mqtt", Some(_)) => return Err("mqtt.tls is set, but mqtt.url is not mqtts://".to_owned()),
-            ("mqtts", Some(tls)) => Some(crate::tls::connector(tls)?),
+            ("mqtts", Some(tls)) => Some(TlsFiles::open(tls.clone())?),
             ("mqtts", None) => return Err("mqtt.url is mqtts://, but mqtt.tls.ca is not set".to_owned()),
             _ => return Err(wrong()),
         };
         Ok(Self { host, port, tls, settings })
+    }
+
+    /// Host and port.
+    pub(crate) fn place(&self) -> (&str, u16) {
+        (&self.host, self.port)
     }
 
     fn filter(&self) -> String {
@@ -130,7 +135,7 @@ impl Connection {
             None => Box::new(tcp),
             Some(tls) => {
                 let name = ServerName::try_from(target.host.clone()).map_err(std::io::Error::other)?;
-                Box::new(tls.connect(name, tcp).await?)
+                Box::new(tls.current().connect(name, tcp).await?)
             }
         };
         let mut connection = Self {

@@ -25,11 +25,14 @@ pub(crate) enum Route {
 /// Why a frame became a dead letter: a short name for machines and a sentence for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Reason {
-    /// `topic`, `version`, `crc`, `malformed`, `identity` or `kafka`.
+    /// One of [`REASONS`].
     pub(crate) code: &'static str,
     /// In words.
     pub(crate) detail: String,
 }
+
+/// All codes of reasons.
+pub(crate) const REASONS: [&str; 7] = ["topic", "version", "crc", "malformed", "identity", "rate", "kafka"];
 
 /// Judges a publish by its topic, which begins with `prefix`, and its frame's header and CRC.
 pub(crate) fn route(prefix: &str, mqtt_topic: &Bytes, payload: &[u8]) -> Route {
@@ -114,6 +117,44 @@ mod tests {
             damaged[at] ^= 0x10;
             assert_eq!(code("milepost/v1/truck-1/gps_data", &damaged), "crc", "byte {at}");
             assert_ne!(code("milepost/v1/truck-1/gps_data", &frame[..at]), "gps_data", "cut at {at}");
+        }
+    }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        /// A topic is whatever a client of the broker writes.
+        #[test]
+        fn any_topic_and_payload_are_judged(
+            topic in prop_oneof![
+                prop::collection::vec(any::<u8>(), 0..100),
+                "(vehicles/)?milepost/v1/[a-z0-9./_+#-]{0,80}(/[a-z_]{0,60}){0,3}".prop_map(String::into_bytes),
+            ],
+            payload in prop::collection::vec(any::<u8>(), 0..200),
+            prefix in prop_oneof![Just(""), Just("vehicles/")],
+        ) {
+            match route(prefix, &Bytes::from(topic), &payload) {
+                Route::Dead { reason, .. } => {
+                    prop_assert!(REASONS.contains(&reason.code));
+                    prop_assert!(reason.detail.len() < 1000, "{}", reason.detail.len());
+                }
+                // As good as impossible: a CRC that fits by chance.
+                Route::Stream { topic, .. } => prop_assert!(topic::kafka_all().any(|t| t == topic)),
+            }
+        }
+
+        /// A sound frame under a topic that is near its own goes to its own stream or nowhere.
+        #[test]
+        fn a_frame_is_taken_under_its_own_topic_alone(at in any::<prop::sample::Index>(), byte in any::<u8>()) {
+            let frame = sample::gps_frame("truck-1", 0, 3);
+            let own = b"milepost/v1/truck-1/gps_data".to_vec();
+            let mut near = own.clone();
+            let at = at.index(near.len());
+            near[at] = byte;
+            let taken = matches!(route("", &Bytes::from(near.clone()), &frame), Route::Stream { .. });
+            prop_assert_eq!(taken, near == own);
         }
     }
 }

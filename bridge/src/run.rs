@@ -5,8 +5,10 @@ use crate::counters::Live;
 use crate::flight::{Flight, Landed};
 use crate::kafka::{self, Producer, Report, SendError};
 use crate::mqtt::{Connection, Incoming, MqttError, Target};
-use crate::route::route;
-use crate::settings::Settings;
+use crate::rate::{Allowance, Rates, Seldom};
+use crate::route::{Reason, Route, route};
+use crate::settings::{PerVehicle, Settings};
+use bytes::Bytes;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -42,6 +44,8 @@ enum End {
 struct Task {
     runner: Runner,
     flight: Flight,
+    rates: Rates,
+    refusals: Seldom,
     generation: u32,
     started: Instant,
     batch: Vec<Report>,
@@ -51,7 +55,10 @@ struct Task {
 pub(crate) async fn run(runner: Runner) -> u64 {
     let flight = Flight::new(runner.settings.retry_after, runner.settings.dead_letter_part as usize);
     let batch = Vec::with_capacity(REPORTS);
-    Task { runner, flight, generation: 0, started: Instant::now(), batch }.run().await
+    let PerVehicle { frames, bytes, burst } = runner.settings.per_vehicle;
+    let rates = Rates::new(Allowance { frames, bytes, burst });
+    let refusals = Seldom::default();
+    Task { runner, flight, rates, refusals, generation: 0, started: Instant::now(), batch }.run().await
 }
 
 impl Task {
@@ -167,15 +174,7 @@ impl Task {
             Incoming::Publish { packet_id, topic, payload } => {
                 Live::add(&self.runner.live.received, 1);
                 Live::add(&self.runner.live.received_bytes, payload.len() as u64);
-                let to = route(&self.runner.settings.mqtt.topic_prefix, &topic, &payload);
-                if let crate::route::Route::Dead { reason, .. } = &to {
-                    tracing::warn!(
-                        topic = %String::from_utf8_lossy(&topic),
-                        "Frame refused ({}): {}",
-                        reason.code,
-                        reason.detail
-                    );
-                }
+                let to = self.judge(&topic, &payload);
                 self.flight.received(packet_id, topic, payload, to);
             }
             Incoming::Subscribed => {
@@ -184,6 +183,30 @@ impl Task {
             }
             Incoming::Pong => {}
         }
+    }
+
+    /// Where a publish goes, by what it is and by how much its vehicle sends.
+    fn judge(&mut self, topic: &Bytes, payload: &[u8]) -> Route {
+        let to = match route(&self.runner.settings.mqtt.topic_prefix, topic, payload) {
+            Route::Stream { vehicle, topic } => {
+                let now = self.started.elapsed();
+                match self.rates.take(&vehicle, payload.len(), now) {
+                    true => return Route::Stream { vehicle, topic },
+                    false => {
+                        let detail = "The vehicle sends more than `per_vehicle` lets it".to_owned();
+                        Route::Dead { reason: Reason { code: "rate", detail }, vehicle: Some(vehicle) }
+                    }
+                }
+            }
+            dead => dead,
+        };
+        if let Route::Dead { reason, .. } = &to
+            && let Some(unsaid) = self.refusals.say(self.started.elapsed())
+        {
+            let topic = String::from_utf8_lossy(topic);
+            tracing::warn!(%topic, unsaid, "Frame refused ({}): {}", reason.code, reason.detail);
+        }
+        to
     }
 
     /// Whether more may be read: no is the back-pressure.
@@ -209,7 +232,10 @@ impl Task {
                 }
             }
         }
-        self.runner.live.in_flight.store(self.flight.len() as u64, std::sync::atomic::Ordering::Relaxed);
+        let live = &self.runner.live;
+        Live::set(&live.in_flight, self.flight.len() as u64);
+        Live::set(&live.in_flight_bytes, self.flight.bytes() as u64);
+        Live::set(&live.vehicles, self.rates.names() as u64);
     }
 
     fn take_reports(&mut self) {
@@ -237,7 +263,7 @@ impl Task {
         let live = &self.runner.live;
         match landed {
             Landed::Delivered => Live::add(&live.delivered, 1),
-            Landed::DeadLettered => Live::add(&live.dead_lettered, 1),
+            Landed::DeadLettered(code) => live.dead_letter(code),
             Landed::Again => Live::add(&live.retried, 1),
             Landed::Nothing => {}
         }
@@ -248,7 +274,12 @@ impl Task {
     fn replace_broken_producer(&mut self) {
         let Some(why) = self.runner.producer.fatal() else { return };
         let next = self.generation + 1;
-        match Producer::new(&self.runner.settings, next, self.runner.reports_tx.clone()) {
+        match Producer::new(
+            &self.runner.settings,
+            next,
+            self.runner.reports_tx.clone(),
+            self.runner.live.clone(),
+        ) {
             Ok(producer) => {
                 tracing::warn!("Kafka's producer is broken and is replaced: {why}");
                 self.runner.producer = producer;

@@ -1,6 +1,7 @@
 //! The bridge's settings: `default.toml` is the list of them, a file and the environment lie over it.
 
 use crate::quantity;
+use milepost_ops::Listen;
 use serde::{Deserialize, Deserializer};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -30,10 +31,36 @@ pub struct Settings {
     /// How long a stop waits for reports.
     #[serde(deserialize_with = "quantity::duration")]
     pub stop_within: Duration,
+    /// What one vehicle may send.
+    pub per_vehicle: PerVehicle,
+    /// Where metrics are served.
+    pub metrics: Metrics,
     /// The broker that vehicles publish to.
     pub mqtt: Mqtt,
     /// librdkafka's properties.
     pub kafka: Kafka,
+}
+
+/// What one vehicle may send.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PerVehicle {
+    /// Frames a second; 0 for any number.
+    pub frames: u64,
+    /// Bytes of frames a second; 0 for any number.
+    #[serde(deserialize_with = "quantity::size")]
+    pub bytes: u64,
+    /// How much of it may come at once.
+    #[serde(deserialize_with = "quantity::duration")]
+    pub burst: Duration,
+}
+
+/// What is served for those who run the bridge.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Metrics {
+    /// The address, or none.
+    pub listen: Listen,
 }
 
 /// The connection to the MQTT broker.
@@ -94,9 +121,18 @@ pub struct Tls {
 }
 
 /// Text that prints as stars.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(pub String);
+
+impl<'de> Deserialize<'de> for Secret {
+    /// By hand, since a message of serde's would quote a number that should have been in quotes.
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        match Value::deserialize(d)? {
+            Value::String(secret) => Ok(Self(secret)),
+            _ => Err(serde::de::Error::custom("a password is text: put it in quotes")),
+        }
+    }
+}
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -160,16 +196,17 @@ impl Settings {
         file: Option<&str>,
         env: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, SettingsError> {
-        let mut table: Table = DEFAULTS.parse().map_err(SettingsError::Invalid)?;
+        let mut table: Table = parse(DEFAULTS)?;
         if let Some(text) = file {
-            overlay(&mut table, text.parse().map_err(SettingsError::Invalid)?);
+            overlay(&mut table, parse(text)?);
         }
         for (name, value) in env {
             if let Some(path) = name.strip_prefix(ENV_PREFIX) {
                 set(&mut table, &name, path, value)?;
             }
         }
-        let settings: Self = table.try_into().map_err(SettingsError::Invalid)?;
+        let settings: Self =
+            table.try_into().map_err(|e: toml::de::Error| SettingsError::Invalid(e.message().to_owned()))?;
         settings.check()?;
         Ok(settings)
     }
@@ -198,6 +235,14 @@ impl Settings {
             None => Ok(()),
         }
     }
+}
+
+/// Says where a text is wrong, but not with the line itself: it may be the one with the password.
+fn parse(text: &str) -> Result<Table, SettingsError> {
+    text.parse().map_err(|e: toml::de::Error| {
+        let line = e.span().map_or(0, |span| text[..span.start].matches('\n').count() + 1);
+        SettingsError::Invalid(format!("line {line}: {}", e.message()))
+    })
 }
 
 /// Lays `over` on `base`, table by table.
@@ -244,7 +289,7 @@ pub enum SettingsError {
     Unreadable(PathBuf, std::io::Error),
     /// The text is not TOML, a key is unknown, or a value is of the wrong kind.
     #[error("The settings are not usable: {0}")]
-    Invalid(toml::de::Error),
+    Invalid(String),
     /// An environment variable does not name a setting.
     #[error("Environment variable {0} does not name a setting: write tables and keys as TABLE__KEY")]
     Variable(String),
@@ -292,6 +337,18 @@ mod tests {
     }
 
     #[test]
+    fn no_error_tells_a_password() {
+        for file in
+            ["[mqtt]\npassword = hunter2", "[mqtt]\npassword = 4242", "[mqtt]\npassword = \"hunter2\" x"]
+        {
+            let said = Settings::layered(Some(file), []).unwrap_err().to_string();
+            assert!(!said.contains("hunter2") && !said.contains("4242"), "{said}");
+        }
+        let said = Settings::layered(Some("[mqtt]\nurl = 'x'\npassword = hunter2"), []).unwrap_err();
+        assert!(said.to_string().contains("line 3"), "{said}");
+    }
+
+    #[test]
     fn unknown_keys_and_impossible_values_are_refused() {
         for file in [
             "colour = 1",
@@ -306,5 +363,24 @@ mod tests {
             assert!(Settings::layered(Some(file), []).is_err(), "{file}");
         }
         assert!(Settings::layered(None, env(&[("MILEPOST_BRIDGE__MQTT__URL__X", "1")])).is_err());
+    }
+
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 500, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_and_any_variable_are_settings_or_an_error(
+            file in prop_oneof![
+                any::<String>(),
+                "(\\[[a-z_.]{0,12}\\]\n)?([a-z_.\"]{1,20} = [-0-9a-z\"'\\[\\]{}., ]{0,30}\n){0,4}",
+            ],
+            path in "[A-Z_]{0,30}",
+            value in any::<String>(),
+        ) {
+            let _ = Settings::layered(Some(&file), []);
+            let _ = Settings::layered(None, [(format!("{ENV_PREFIX}{path}"), value)]);
+        }
     }
 }

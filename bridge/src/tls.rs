@@ -6,8 +6,31 @@ use rustls::{ClientConfig, RootCertStore, crypto::ring};
 use std::path::Path;
 use std::sync::Arc;
 
-/// Reads the files once; a changed certificate is taken at the next start.
-pub(crate) fn connector(tls: &Tls) -> Result<TlsConnector, String> {
+/// TLS as its files have it now: a certificate that was renewed counts from the next connection on, without
+/// a restart.
+#[derive(Clone)]
+pub(crate) struct TlsFiles {
+    files: Tls,
+    /// Read at the start, and used as long as the files cannot be.
+    first: TlsConnector,
+}
+
+impl TlsFiles {
+    /// Reads the files, which must be whole now.
+    pub(crate) fn open(files: Tls) -> Result<Self, String> {
+        let first = connector(&files)?;
+        Ok(Self { files, first })
+    }
+
+    pub(crate) fn current(&self) -> TlsConnector {
+        connector(&self.files).unwrap_or_else(|why| {
+            tracing::warn!("{why}. The certificates that the bridge started with stay in use");
+            self.first.clone()
+        })
+    }
+}
+
+fn connector(tls: &Tls) -> Result<TlsConnector, String> {
     let mut roots = RootCertStore::empty();
     for cert in certificates(&tls.ca)? {
         roots

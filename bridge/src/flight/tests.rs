@@ -64,7 +64,7 @@ fn a_refused_record_becomes_a_dead_letter_and_is_acknowledged_only_as_such() {
     assert!(matches!(&item.goal, Goal::Dead { reason, .. } if reason.code == "kafka"), "{item:?}");
     produce_all(&mut f, 0, T0);
     assert!(acks(&mut f).is_empty());
-    assert_eq!(f.reported(seq, 0, Ok(()), T0), Landed::DeadLettered);
+    assert_eq!(f.reported(seq, 0, Ok(()), T0), Landed::DeadLettered("kafka"));
     assert_eq!(acks(&mut f), [1]);
 }
 
@@ -81,7 +81,7 @@ fn a_dead_letter_that_fails_is_tried_for_ever_and_never_acknowledged() {
         assert!(acks(&mut f).is_empty());
     }
     let seq = produce_all(&mut f, 0, now)[0];
-    assert_eq!(f.reported(seq, 0, Ok(()), now), Landed::DeadLettered);
+    assert_eq!(f.reported(seq, 0, Ok(()), now), Landed::DeadLettered("kafka"));
     assert_eq!(acks(&mut f), [1]);
 }
 
@@ -212,7 +212,7 @@ proptest! {
                         _ => Err(Failure::TooLarge(String::new())),
                     };
                     let landed = f.reported(seq, by, result, now);
-                    if matches!(landed, Landed::Delivered | Landed::DeadLettered) {
+                    if matches!(landed, Landed::Delivered | Landed::DeadLettered(_)) {
                         written[seq as usize] = true;
                     }
                 }
