@@ -1,7 +1,7 @@
 //! The whole chain as processes: agents, a bridge and a sink around a real Mosquitto and a real Kafka.
 
 use crate::kafka::Kafka;
-use crate::process::{Mosquitto, Process, program};
+use crate::process::{Mosquitto, Process, free_port, program};
 use crate::proxy::Proxy;
 use crate::spool::{self, Accepted};
 use milepost_fake_aws::{BUCKET, FakeAws};
@@ -30,6 +30,8 @@ pub struct Chain {
     /// What killed agents had on their disks, as `milepost audit --expect` reads it.
     expected: String,
     bridge: Option<Process>,
+    /// Where programs serve their metrics, by name; of several sinks the newest.
+    metrics: BTreeMap<String, u16>,
     /// The oldest first.
     sinks: Vec<Process>,
 }
@@ -54,6 +56,7 @@ impl Chain {
             agents: BTreeMap::new(),
             expected: String::new(),
             bridge: None,
+            metrics: BTreeMap::new(),
             sinks: Vec::new(),
         })
     }
@@ -76,6 +79,18 @@ impl Chain {
         self.dir.path().join(name)
     }
 
+    /// A free address for a program's metrics.
+    fn listen(&mut self, program: &str) -> String {
+        let port = free_port();
+        self.metrics.insert(program.to_owned(), port);
+        format!("127.0.0.1:{port}")
+    }
+
+    /// The port of the metrics of `bridge`, `sink` or a vehicle.
+    pub fn metrics(&self, program: &str) -> u16 {
+        self.metrics[program]
+    }
+
     /// Starts an agent; `config` is what its configuration has beside vehicle, folder and broker.
     pub fn start_agent(&mut self, vehicle: &str, config: &str) {
         let file = self.path(&format!("{vehicle}.toml"));
@@ -87,6 +102,7 @@ impl Chain {
         std::fs::write(&file, text).expect("a file");
         let mut agent = Command::new(program("milepost-agent", "milepost-agent"));
         agent.arg("--config").arg(&file);
+        agent.env("MILEPOST_AGENT__METRICS__LISTEN", self.listen(vehicle));
         let log = self.path(&format!("{vehicle}.log"));
         self.agents.insert(vehicle.to_owned(), Process::start(&mut agent, &log));
     }
@@ -130,6 +146,7 @@ impl Chain {
         std::fs::write(&file, text).expect("a file");
         let mut bridge = Command::new(program("milepost-bridge", "milepost-bridge"));
         bridge.arg("--config").arg(&file);
+        bridge.env("MILEPOST_BRIDGE__METRICS__LISTEN", self.listen("bridge"));
         self.bridge = Some(Process::start(&mut bridge, &self.path("bridge.log")));
     }
 
@@ -162,6 +179,7 @@ impl Chain {
         std::fs::write(&file, text).expect("a file");
         let mut sink = Command::new(program("milepost-sink", "milepost-sink"));
         sink.arg("--config").arg(&file);
+        sink.env("MILEPOST_SINK_METRICS_LISTEN", self.listen("sink"));
         self.sinks.push(Process::start(&mut sink, &self.path("sink.log")));
     }
 
