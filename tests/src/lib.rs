@@ -7,6 +7,7 @@
 pub mod board;
 pub mod campaign;
 pub mod chain;
+pub mod fleet;
 pub mod http;
 pub mod kafka;
 pub mod mqtt;
