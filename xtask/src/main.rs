@@ -6,6 +6,8 @@
 
 mod bindings;
 mod bring;
+mod compose;
+mod dashboards;
 mod firmware;
 mod run;
 mod suite;
@@ -52,6 +54,8 @@ enum Command {
     /// Build, measure, flash or emulate the firmware of a board
     #[command(subcommand)]
     Firmware(firmware::Command),
+    /// Bring up docker-compose.yml in a Docker engine of the test's own and send it readings
+    Compose(compose::Options),
     /// Build the example transforms, or check that the committed ones match their source
     #[command(subcommand)]
     Transforms(transforms::Command),
@@ -64,6 +68,7 @@ fn main() -> Result<()> {
         Command::Chaos { seeds, first_seed, json } => suite::chaos(seeds, first_seed, json),
         Command::Bench { filter } => suite::bench(filter.as_deref()),
         Command::Firmware(command) => firmware::run_command(&command),
+        Command::Compose(options) => compose::run_command(&options),
         Command::Transforms(command) => transforms::run(&run::root(), &command).map_err(anyhow::Error::msg),
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::firmware::{self, Board, prebuilt};
 use crate::run::{cargo, found, in_ci, root, run, succeeds};
-use crate::{bring, transforms};
+use crate::{bring, compose, transforms};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -80,6 +80,11 @@ pub fn test(full: bool) -> Result<()> {
         }
         counted(&mut c)
     })?;
+    if full {
+        steps.step("compose: the cloud side in a Docker engine", || {
+            compose::run_command(&compose::Options::default())
+        })?;
+    }
     eprintln!("\nWhat ran, in {} s:", started.elapsed().as_secs());
     for (name, seconds) in &steps.0 {
         eprintln!("{seconds:6} s  {name}");

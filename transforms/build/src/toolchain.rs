@@ -261,7 +261,7 @@ pub fn run(command: &mut Command) -> Result<(), String> {
 }
 
 /// What a command prints, trimmed.
-fn text(command: &mut Command) -> Result<String, String> {
+pub(crate) fn text(command: &mut Command) -> Result<String, String> {
     let name = command.get_program().to_string_lossy().into_owned();
     let output = command.stderr(Stdio::null()).output().map_err(|e| format!("{name} cannot be run: {e}"))?;
     if !output.status.success() {
