@@ -24,8 +24,9 @@ use std::time::{Duration, Instant};
 
 /// The most that an image of ours may weigh.
 const IMAGE_MAX: u64 = 60 << 20;
-/// How long the agent drives before dashboards are looked at: Prometheus asks every 15 s, and a rate needs two.
-const DRIVE: Duration = Duration::from_secs(50);
+/// How long it may take until everything that is counted has figures: a file is cut after a minute, Prometheus asks
+/// every 15 s, and a rate needs two answers.
+const FIGURES: Duration = Duration::from_secs(300);
 /// How long readings may take from the agent's end to their tables: a file is cut after a minute.
 const PATIENCE: Duration = Duration::from_secs(180);
 const PROMETHEUS: &str = "http://127.0.0.1:9090";
@@ -87,18 +88,27 @@ fn images(engine: &Engine, dir: &Path) -> Result<()> {
 fn drive(stack: &Stack<'_>, programs: &Path) -> Result<()> {
     stack.runs_hardened()?;
     let mut agent = agent(stack, programs)?;
-    std::thread::sleep(DRIVE);
-    let asked = queries::answers(PROMETHEUS).and_then(|queries| {
-        let rules = ["exec", "prometheus", "wget", "-q", "-O", "-", "http://127.0.0.1:9090/api/v1/rules"];
-        let alerts = queries::alerts(&said(&mut stack.compose(&rules))?)?;
-        println!("Prometheus answers {queries} queries of dashboards and works out {alerts} alerts");
-        Ok(())
-    });
+    let asked = asked(stack);
     run(Command::new("kill").arg(agent.id().to_string()))?;
     let ended = agent.wait()?;
     ensure!(ended.success(), "The agent ended with {ended}");
     asked?;
     audit(stack, programs)
+}
+
+/// Asks what dashboards and alerts ask, until all of it is answered.
+fn asked(stack: &Stack<'_>) -> Result<()> {
+    let until = Instant::now() + FIGURES;
+    let queries = loop {
+        match queries::answers(PROMETHEUS) {
+            Err(_) if Instant::now() < until => std::thread::sleep(Duration::from_secs(5)),
+            answered => break answered?,
+        }
+    };
+    let rules = ["exec", "prometheus", "wget", "-q", "-O", "-", "http://127.0.0.1:9090/api/v1/rules"];
+    let alerts = queries::alerts(&said(&mut stack.compose(&rules))?)?;
+    println!("Prometheus answers {queries} queries of dashboards and works out {alerts} alerts");
+    Ok(())
 }
 
 /// Starts an agent outside of the containers, with the bundle that the fleet gave it.
