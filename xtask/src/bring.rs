@@ -44,6 +44,10 @@ const ENGINE: [(&str, &str); 6] = [
     ("promtool", "prometheus"),
 ];
 
+/// What measures the wear of a card.
+const CARD: [(&str, &str); 3] =
+    [("mosquitto", "mosquitto"), ("mosquitto_sub", "mosquitto-clients"), ("mkfs.ext4", "e2fsprogs")];
+
 /// Installs the Debian packages that the tests need.
 pub fn debian_packages() -> Result<()> {
     install(&PROGRAMS)
@@ -57,6 +61,11 @@ pub fn languages() -> Result<()> {
 /// Installs what the compose stack is tested with.
 pub fn compose() -> Result<()> {
     install(&ENGINE)
+}
+
+/// Installs what measures the wear of a card.
+pub fn card() -> Result<()> {
+    install(&CARD)
 }
 
 /// Installs the Debian packages that are missing. Says what to install where it may not.

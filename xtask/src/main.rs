@@ -6,6 +6,7 @@
 
 mod bindings;
 mod bring;
+mod card;
 mod compose;
 mod dashboards;
 mod firmware;
@@ -54,6 +55,8 @@ enum Command {
     /// Build, measure, flash or emulate the firmware of a board
     #[command(subcommand)]
     Firmware(firmware::Command),
+    /// Measure what a vehicle writes to its SD card
+    Card(card::Options),
     /// Bring up docker-compose.yml in a Docker engine of the test's own and send it readings
     Compose(compose::Options),
     /// Build the example transforms, or check that the committed ones match their source
@@ -68,6 +71,7 @@ fn main() -> Result<()> {
         Command::Chaos { seeds, first_seed, json } => suite::chaos(seeds, first_seed, json),
         Command::Bench { filter } => suite::bench(filter.as_deref()),
         Command::Firmware(command) => firmware::run_command(&command),
+        Command::Card(options) => card::run_command(&options),
         Command::Compose(options) => compose::run_command(&options),
         Command::Transforms(command) => transforms::run(&run::root(), &command).map_err(anyhow::Error::msg),
     }
