@@ -93,16 +93,8 @@ pub fn cos_deg(deg: f64) -> f64 {
     let x = a.to_radians();
     let x2 = x * x;
     // Taylor's series to x^16: its next term is below 1e-12 at 90°.
-    const FACTORS: [f64; 8] = [
-        1.0 / 240.0,
-        1.0 / 182.0,
-        1.0 / 132.0,
-        1.0 / 90.0,
-        1.0 / 56.0,
-        1.0 / 30.0,
-        1.0 / 12.0,
-        1.0 / 2.0,
-    ];
+    const FACTORS: [f64; 8] =
+        [1.0 / 240.0, 1.0 / 182.0, 1.0 / 132.0, 1.0 / 90.0, 1.0 / 56.0, 1.0 / 30.0, 1.0 / 12.0, 1.0 / 2.0];
     let mut sum = 1.0;
     for factor in FACTORS {
         sum = 1.0 - x2 * factor * sum;
