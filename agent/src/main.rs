@@ -56,9 +56,8 @@ fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
-    match args.command {
-        Some(Command::Probe) => return probe(&config),
-        Some(Command::Check) | None => {}
+    if let Some(Command::Probe) = args.command {
+        return probe(&config);
     }
     // The pipeline has its own thread; one more is enough for sources and uplink.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();

@@ -3,6 +3,7 @@
 use crate::counters::Live;
 use crate::flight::{Failure, Goal, Item, Seq};
 use crate::settings;
+use milepost_ops::check::kafka::said;
 use rdkafka::client::ClientContext;
 use rdkafka::config::{ClientConfig, FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
@@ -147,7 +148,7 @@ impl Producer {
         let context =
             Context { producer: self.number, reports: self.reports.clone(), live: self.live.clone() };
         let made = ThreadedProducer::from_config_and_context(&config, context).map_err(|e| {
-            tracing::error!("Kafka's producer for single records cannot be made: {e}");
+            tracing::error!("Kafka's producer for single records cannot be made: {}", said(&e));
             SendError::Full
         })?;
         Ok(self.alone.get_or_init(|| made))

@@ -32,6 +32,7 @@ pub use settings::{
 
 use counters::Live;
 use kafka::Producer;
+use milepost_ops::check::kafka::said;
 use mqtt::Target;
 use run::Runner;
 use std::sync::Arc;
@@ -70,7 +71,7 @@ impl Bridge {
         let (reports_tx, reports) = mpsc::unbounded_channel();
         let live = Arc::<Live>::default();
         let producer = Producer::new(&settings, 0, reports_tx.clone(), live.clone())
-            .map_err(|e| StartError::Kafka(e.to_string()))?;
+            .map_err(|e| StartError::Kafka(said(&e)))?;
         let (subscribed_tx, subscribed) = watch::channel(false);
         let stop = CancellationToken::new();
         let task = tokio::spawn(run::run(Runner {

@@ -57,13 +57,10 @@ fn run(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
         None => e.to_string(),
     })?;
     let listen = settings.metrics.listen.0;
-    match args.command {
-        Some(Command::Probe) => {
-            let address = listen.ok_or("metrics.listen is empty, so nobody can be asked")?;
-            milepost_ops::probe(address)?;
-            return Ok(ExitCode::SUCCESS);
-        }
-        Some(Command::Check) | None => {}
+    if let Some(Command::Probe) = args.command {
+        let address = listen.ok_or("metrics.listen is empty, so nobody can be asked")?;
+        milepost_ops::probe(address)?;
+        return Ok(ExitCode::SUCCESS);
     }
     // One thread: the work is one task, and librdkafka has threads of its own.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

@@ -9,6 +9,7 @@ use crate::rate::{Allowance, Rates, Seldom};
 use crate::route::{Reason, Route, route};
 use crate::settings::{PerVehicle, Settings};
 use bytes::Bytes;
+use milepost_ops::check::kafka::said;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -287,7 +288,9 @@ impl Task {
                 self.flight.producer_replaced(next);
                 Live::add(&self.runner.live.producers_replaced, 1);
             }
-            Err(e) => tracing::error!("Kafka's producer is broken and cannot be replaced: {why}; {e}"),
+            Err(e) => {
+                tracing::error!("Kafka's producer is broken and cannot be replaced: {why}; {}", said(&e))
+            }
         }
     }
 

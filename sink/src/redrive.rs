@@ -12,6 +12,7 @@ use crate::ledger::{self, BadObject, FORMAT};
 use crate::settings::Settings;
 use crate::store::{Object, Store, StoreError};
 use crate::table;
+use milepost_ops::check::kafka::said;
 use milepost_wire::{Header, frame, version};
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
@@ -36,7 +37,7 @@ pub enum RedriveError {
     #[error(transparent)]
     Ledger(#[from] BadObject),
     /// Kafka did not take a record.
-    #[error("Topic {topic} did not take a record of {key}: {why}. Run it again once Kafka does")]
+    #[error("Topic {topic} did not take a record of {key}: {}. Run it again once Kafka does", said(.why))]
     Kafka {
         /// The topic.
         topic: String,

@@ -17,6 +17,7 @@ use crate::partition::{Partition, Phase, Report, Said};
 use crate::settings::Settings;
 use crate::status::{Board, Status};
 use crate::store::{Store, StoreError};
+use milepost_ops::check::kafka::said;
 use milepost_wire::version;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -88,8 +89,7 @@ impl Sink {
         store: Arc<dyn Store>,
         catalog: Arc<dyn Catalog>,
     ) -> Result<Self, SinkError> {
-        let refused =
-            |e: KafkaError| SinkError::Kafka { brokers: settings.brokers.clone(), why: e.to_string() };
+        let refused = |e: KafkaError| SinkError::Kafka { brokers: settings.brokers.clone(), why: said(&e) };
         let (board, order) = (Board::default(), Arc::new(AtomicU8::new(RUN)));
         let consumer: BaseConsumer<Membership> = consumer_config(&settings)
             .set("statistics.interval.ms", SEEN_EVERY_MS)

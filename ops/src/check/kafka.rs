@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::{CStr, CString};
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// What a program does with its topics.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,7 +63,15 @@ pub fn client(mut config: ClientConfig) -> Result<Client, Wrong> {
     let mend = "Correct that property, or leave it out";
     config
         .create_with_context(Quiet::default())
-        .map_err(|why| Wrong::new(format!("librdkafka does not take the settings ({why})"), mend))
+        .map_err(|why| Wrong::new(format!("librdkafka does not take the settings ({})", said(&why)), mend))
+}
+
+/// What librdkafka says, but for the value of a property, which may be a password.
+pub fn said(error: &KafkaError) -> String {
+    match error {
+        KafkaError::ClientConfig(_, what, property, _) => format!("{what} ({property})"),
+        other => other.to_string(),
+    }
 }
 
 /// Looks at every topic in turn; gives whether the cluster answers at all. Blocks.
@@ -71,6 +80,8 @@ pub fn topics<W: Write>(checks: &mut Checks<W>, client: &Client, names: &[String
     let metadata = match metadata {
         Ok(metadata) if !metadata.brokers().is_empty() => metadata,
         failed => {
+            // What librdkafka has to tell is told while it is polled.
+            let _ = client.poll(Duration::from_millis(100));
             let kept = client.context().0.lock().unwrap_or_else(PoisonError::into_inner).take();
             let said = failed.err().map_or("no broker in the answer".to_owned(), |why| why.to_string());
             checks.failed("Kafka", unreachable(&kept.unwrap_or(said)));
