@@ -307,3 +307,16 @@ fn any_bit_of_a_frame_may_flip() {
         }
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_mqtt_topic_is_a_vehicle_s_or_nobody_s(
+        topic in prop_oneof![any::<String>(), "milepost/v1/[A-Za-z0-9._/+#$ -]{0,80}(/[A-Za-z0-9_/]{0,60})?"],
+    ) {
+        if let Some((vehicle, stream)) = milepost_wire::topic::parse_mqtt(&topic) {
+            prop_assert_eq!(milepost_wire::topic::mqtt(&vehicle, &stream), topic);
+        }
+    }
+}
