@@ -123,3 +123,36 @@ fn secrets_print_as_stars() {
     let message = load("vehicle = 'v'\n[uplink]\npassword = 8675309", &[]).unwrap_err();
     assert!(!message.contains("8675309") && message.contains("quotes"), "{message}");
 }
+
+mod hostile {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+        #[test]
+        fn any_text_and_any_variable_are_a_configuration_or_an_error(
+            file in prop_oneof![
+                any::<String>(),
+                "(\\[{1,2}[a-z_.]{0,12}\\]{1,2}\n)?([a-z_.\"]{1,20} = [-0-9a-z:/@\"'\\[\\]{}., ]{0,40}\n){0,5}",
+            ],
+            path in "[A-Z_]{0,40}",
+            value in any::<String>(),
+        ) {
+            let _ = load(&format!("vehicle = 'v'\n{file}"), &[]);
+            let _ = load("vehicle = 'v'", &[(&format!("{}{path}", layers::PREFIX), &value)]);
+        }
+
+        /// Whatever stands in front of it and however it is wrong.
+        #[test]
+        fn no_error_tells_a_password(before in "[a-z_]{0,10}", after in "[\"' \\[\\]{}=,]{0,4}") {
+            for key in ["password", "password_fil", "passwort"] {
+                let file = format!("vehicle = 'v'\n[uplink]\n{before}\n{key} = \"hunter2\"{after}\n");
+                if let Err(said) = load(&file, &[]) {
+                    prop_assert!(!said.contains("hunter2"), "{said}");
+                }
+            }
+        }
+    }
+}

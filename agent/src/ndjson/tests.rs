@@ -275,3 +275,50 @@ proptest! {
         let _ = parse(&format!(r#"{{"stream":"gps_data","ts":1,{keys}}}"#));
     }
 }
+
+/// Lines near those that are meant: keys and values of all kinds, in any mixture.
+fn near_a_line() -> impl Strategy<Value = String> {
+    let key = prop_oneof![
+        Just("stream".to_owned()),
+        Just("ts".to_owned()),
+        Just("lat".to_owned()),
+        Just("lat_e7".to_owned()),
+        Just("image".to_owned()),
+        Just("speed".to_owned()),
+        "[a-z_0-9]{0,12}",
+    ];
+    let value = prop_oneof![
+        "\"[a-z_]{0,20}\"",
+        "-?[0-9]{1,30}(\\.[0-9]{1,30})?([eE][-+]?[0-9]{1,4})?",
+        "\"[0-9TZ:.+-]{0,40}\"",
+        "\\[{0,200}",
+        "[\\[{\"tfn]{0,30}",
+        Just("\"gps_data\"".to_owned()),
+        Just("null".to_owned()),
+    ];
+    let pairs = prop::collection::vec((key, value), 0..8);
+    pairs.prop_map(|pairs| {
+        let pairs: Vec<String> = pairs.iter().map(|(key, value)| format!("{key:?}:{value}")).collect();
+        format!("{{{}}}", pairs.join(","))
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_line_is_a_reading_or_an_error(line in prop_oneof![any::<String>(), near_a_line()], dated: bool) {
+        let defaults = Defaults { stream: dated.then_some(Stream::Gps), clock: None };
+        let said = Parser::new(defaults).parse(&line, dated.then_some((0, Clock::Ntp)));
+        if let Err(why) = said {
+            prop_assert!(why.to_string().len() < 1000 + line.len(), "{why}");
+        }
+    }
+}
+
+#[test]
+fn a_line_that_is_nested_without_end_is_an_error() {
+    for open in ["[", "{\"a\":"] {
+        assert!(parse(&format!("{{\"lat\":{}", open.repeat(100_000))).is_err());
+    }
+}

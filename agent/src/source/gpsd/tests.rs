@@ -265,3 +265,35 @@ async fn real_gpsd_gives_what_gpsd_read() {
     );
     assert_eq!(result, oracle::Agreement { epochs: expected, readings: expected, ..Default::default() });
 }
+
+mod hostile {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 1000, ..ProptestConfig::default() })]
+
+        /// Whoever listens where gpsd should may say anything, also what is nearly a report.
+        #[test]
+        fn any_lines_are_taken_or_refused(
+            lines in prop::collection::vec(
+                prop_oneof![
+                    prop::collection::vec(any::<u8>(), 0..200),
+                    (
+                        prop_oneof![Just("TPV"), Just("SKY"), Just("DEVICE"), Just("ERROR"), Just("PPS")],
+                        "(,\"(time|lat|lon|mode|speed|track|alt|hdop|satellites|device)\":\
+                         (-?[0-9]{1,25}(\\.[0-9]{1,9})?|\"[-0-9T:.Z]{0,30}\"|null|\\[\\]|\\{\\}|1e999)){0,8}",
+                    )
+                        .prop_map(|(class, rest)| format!("{{\"class\":\"{class}\"{rest}}}").into_bytes()),
+                ],
+                0..8,
+            ),
+        ) {
+            let (mut reports, mut readings) = (Reports::new(None, None), Vec::new());
+            lines.iter().for_each(|line| reports.take(line, at(0), &mut readings));
+            reports.pause(at(1), &mut readings);
+            reports.finish(at(2), &mut readings);
+            prop_assert!(readings.len() <= lines.len());
+        }
+    }
+}
