@@ -11,6 +11,7 @@ use rdkafka::TopicPartitionList;
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaError;
 use std::io::Write;
+use std::time::{Duration, Instant};
 
 /// Below this the object of a check is made.
 const KEYS: &str = "_milepost/check/";
@@ -41,13 +42,26 @@ fn group(settings: &Settings, client: &kafka::Client) -> Result<String, Wrong> {
     if let Some(topic) = settings.topics.first() {
         list.add_partition(topic, 0);
     }
-    match client.committed_offsets(list, PATIENCE) {
+    let until = Instant::now() + PATIENCE;
+    let mut asked = client.committed_offsets(list.clone(), PATIENCE);
+    // A cluster that has just started looks for who keeps the group.
+    while Instant::now() < until && asked.as_ref().is_err_and(is_passing) {
+        std::thread::sleep(Duration::from_millis(200));
+        asked = client.committed_offsets(list.clone(), PATIENCE);
+    }
+    match asked {
         Ok(_) => Ok(format!("{} can be asked", settings.group)),
         Err(why) => {
             let mend = format!("Let this user READ the group {} in Kafka's access list", settings.group);
             Err(Wrong::new(said(&why), mend))
         }
     }
+}
+
+fn is_passing(error: &KafkaError) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    let passing = [Code::NotCoordinator, Code::CoordinatorNotAvailable, Code::CoordinatorLoadInProgress];
+    error.rdkafka_error_code().is_some_and(|code| passing.contains(&code))
 }
 
 fn said(error: &KafkaError) -> String {
