@@ -48,6 +48,15 @@ const ENGINE: [(&str, &str); 6] = [
 const CARD: [(&str, &str); 3] =
     [("mosquitto", "mosquitto"), ("mosquitto_sub", "mosquitto-clients"), ("mkfs.ext4", "e2fsprogs")];
 
+/// What makes and boots the machine that stands in for a Raspberry Pi.
+const EMULATED_PI: [(&str, &str); 5] = [
+    ("qemu-system-aarch64", "qemu-system-arm"),
+    ("/usr/bin/qemu-aarch64-static", "qemu-user-static"),
+    ("debootstrap", "debootstrap"),
+    ("cpio", "cpio"),
+    ("depmod", "kmod"),
+];
+
 /// Installs the Debian packages that the tests need.
 pub fn debian_packages() -> Result<()> {
     install(&PROGRAMS)
@@ -63,9 +72,23 @@ pub fn compose() -> Result<()> {
     install(&ENGINE)
 }
 
+/// Installs what makes and boots the machine that stands in for a Raspberry Pi.
+pub fn emulated_pi() -> Result<()> {
+    install(&EMULATED_PI)
+}
+
 /// Installs what measures the wear of a card.
 pub fn card() -> Result<()> {
     install(&CARD)
+}
+
+/// Installs a C compiler for another kind of machine, by Debian's and GNU's names of it.
+pub fn compiler_for(debian: &str, processor: &str) -> Result<()> {
+    let gcc = format!("{processor}-linux-gnu-gcc");
+    let libc = format!("/usr/{processor}-linux-gnu/include/stdio.h");
+    let packages =
+        [format!("gcc-{}-linux-gnu", processor.replace('_', "-")), format!("libc6-dev-{debian}-cross")];
+    install(&[(&gcc, &packages[0]), (&libc, &packages[1])])
 }
 
 /// Installs the Debian packages that are missing. Says what to install where it may not.

@@ -9,7 +9,9 @@ mod bring;
 mod card;
 mod compose;
 mod dashboards;
+mod dist;
 mod firmware;
+mod pi;
 mod run;
 mod suite;
 mod transforms;
@@ -59,6 +61,10 @@ enum Command {
     Card(card::Options),
     /// Bring up docker-compose.yml in a Docker engine of the test's own and send it readings
     Compose(compose::Options),
+    /// Build the agent for a vehicle: a Debian package and a tarball
+    Dist(dist::Options),
+    /// Install the agent's package on an emulated arm64 machine with systemd and see its readings arrive
+    Pi(pi::Options),
     /// Build the example transforms, or check that the committed ones match their source
     #[command(subcommand)]
     Transforms(transforms::Command),
@@ -73,6 +79,8 @@ fn main() -> Result<()> {
         Command::Firmware(command) => firmware::run_command(&command),
         Command::Card(options) => card::run_command(&options),
         Command::Compose(options) => compose::run_command(&options),
+        Command::Dist(options) => dist::run_command(&options),
+        Command::Pi(options) => pi::run_command(&options),
         Command::Transforms(command) => transforms::run(&run::root(), &command).map_err(anyhow::Error::msg),
     }
 }

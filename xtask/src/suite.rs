@@ -2,7 +2,7 @@
 
 use crate::firmware::{self, Board, prebuilt};
 use crate::run::{cargo, found, in_ci, root, run, succeeds};
-use crate::{bring, compose, transforms};
+use crate::{bring, compose, dist, pi, transforms};
 use anyhow::{Context, Result, bail};
 use std::io::{BufRead, BufReader};
 use std::process::{Command, Stdio};
@@ -59,6 +59,12 @@ pub fn test(full: bool) -> Result<()> {
         })?),
         false => None,
     };
+    let vehicle = match full {
+        true => Some(steps.step("vehicle: the package and a machine to try it on", || {
+            Ok((pi::machine()?, dist::dist(dist::Target::Arm64, "dist")?.package))
+        })?),
+        false => None,
+    };
     steps.step("transforms: the committed components match their source", || {
         transforms::run(&root(), &transforms::Command::Check).map_err(anyhow::Error::msg)
     })?;
@@ -73,6 +79,9 @@ pub fn test(full: bool) -> Result<()> {
         }
         if let Some(elf) = &built {
             c.env("MILEPOST_FIRMWARE", elf.with_extension("uf2"));
+        }
+        if let Some((machine, package)) = &vehicle {
+            c.env("MILEPOST_PI", machine).env("MILEPOST_PI_PACKAGE", package);
         }
         let data = root().join("../shared/data");
         if data.is_dir() && std::env::var_os("MILEPOST_SHARED_DATA").is_none() {

@@ -5,6 +5,7 @@
 //! the source of its library (`rustc-web`, `rust-web-src`) serves: it is unpacked into the user's cache
 //! folder without touching the system, and the target's standard library is compiled there once.
 
+use crate::apt::Source;
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,6 +15,9 @@ use std::process::{Command, Stdio};
 const LINKED_AS: &str = "milepost-cross";
 /// What is unpacked; the libraries that these need and the system lacks come with them.
 const PACKAGES: [&str; 4] = ["rustc-web", "cargo-web", "rust-web-src", "libstd-rust-web-dev"];
+/// The one with the library, and the suite that has it.
+const LIBRARY: &str = "libstd-rust-web-dev";
+const LIBRARY_SUITE: &str = "bookworm-security";
 /// The triple of the machines that the Debian route works on.
 const DEBIAN_HOST: &str = "x86_64-unknown-linux-gnu";
 
@@ -90,9 +94,13 @@ fn debian(target: &str) -> Result<Toolchain, String> {
     link_linker(&usr)?;
     link_toolchain(&usr);
     let found = Toolchain::ask(Some(usr))?;
-    if !found.has(target) {
-        eprintln!("Compiling the standard library for {target} with {}, once", found.version);
-        build_library(&found, target)?;
+    match foreign(target) {
+        _ if found.has(target) => {}
+        Some(architecture) => fetch_library(&found, target, architecture)?,
+        None => {
+            eprintln!("Compiling the standard library for {target} with {}, once", found.version);
+            build_library(&found, target)?;
+        }
     }
     Ok(found)
 }
@@ -168,6 +176,29 @@ fn link_linker(usr: &Path) -> Result<(), String> {
 fn link_toolchain(usr: &Path) {
     let mut rustup = command(None, "rustup");
     let _ = rustup.args(["toolchain", "link", LINKED_AS]).arg(usr).stderr(Stdio::null()).status();
+}
+
+/// Debian's name of the kind of machine that a target is, where it has a library for it.
+fn foreign(target: &str) -> Option<&'static str> {
+    match target {
+        "aarch64-unknown-linux-gnu" => Some("arm64"),
+        _ => None,
+    }
+}
+
+/// Fetches the target's library from Debian: the one that was built with the compiler.
+fn fetch_library(toolchain: &Toolchain, target: &str, architecture: &str) -> Result<(), String> {
+    let version = text(Command::new("apt-cache").args(["policy", LIBRARY]))?;
+    let version = version.lines().find_map(|line| line.trim().strip_prefix("Candidate: "));
+    let wanted = format!("{LIBRARY}={}", version.ok_or("apt-cache knows no Rust library")?);
+    eprintln!("Fetching Debian's Rust library for {target}, once");
+    let work = cache()?.join("cross").join(format!("library-{target}"));
+    let source = Source::new(&work, LIBRARY_SUITE, architecture)?;
+    source.unpack(&[&wanted], &work.join("root"))?;
+    let library = Path::new("lib/rustlib").join(target);
+    let (from, to) = (work.join("root/usr").join(&library), toolchain.sysroot.join(&library));
+    fs::rename(&from, &to).map_err(|e| format!("{} cannot be moved: {e}", from.display()))?;
+    fs::remove_dir_all(&work).map_err(|e| format!("{}: {e}", work.display()))
 }
 
 /// Compiles the target's library and puts it where the compiler looks for it.
