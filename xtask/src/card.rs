@@ -35,7 +35,7 @@ pub fn run_command(options: &Options) -> Result<()> {
     let programs = match &options.programs {
         Some(dir) => dir.clone(),
         None => {
-            run(&mut cargo(&["build", "--package", "milepost-agent", "--bins"]))?;
+            run(&mut cargo(&["build", "--workspace", "--bin", "milepost-agent"]))?;
             std::env::current_exe()?.parent().context("A program is in a folder")?.to_owned()
         }
     };

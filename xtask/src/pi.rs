@@ -32,7 +32,7 @@ pub fn run_command(options: &Options) -> Result<()> {
     bring::debian_packages()?;
     let kafka = bring::kafka()?;
     let package = dist::dist(Target::Arm64, &options.profile)?.package;
-    let mut test = cargo(&["test", "--package", "milepost-tests", "--test", "pi", "--", "--nocapture"]);
+    let mut test = cargo(&["test", "--workspace", "--test", "pi", "--", "--nocapture"]);
     run(test
         .env("MILEPOST_KAFKA_LIB", kafka)
         .env("MILEPOST_PI", machine()?)
