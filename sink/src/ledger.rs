@@ -282,7 +282,8 @@ pub struct Manifest {
 impl Manifest {
     /// The number of lost offsets.
     pub fn lost_count(&self) -> u64 {
-        self.lost.iter().map(|(a, b)| (b - a + 1).max(0) as u64).sum()
+        let count = |(a, b): &(i64, i64)| b.saturating_sub(*a).saturating_add(1).max(0) as u64;
+        self.lost.iter().map(count).fold(0, u64::saturating_add)
     }
 }
 
@@ -360,6 +361,60 @@ mod tests {
             chain.file("gps_data", "2026-11-23", 1, 22),
             "gps_data/dt=2026-11-23/gps_data-7-0f0f0f0f0f0f0f0f-0000000000000000001-0000000000000000022.parquet"
         );
+    }
+
+    use proptest::prelude::*;
+
+    /// A manifest and a claim with everything in them.
+    const REAL: [&str; 2] = [
+        r#"{"format":1,"topic":"gps_data","topic_id":"0f","partition":0,"number":3,"first":10,"last":19,
+            "previous":0,"claim_sha256":"aa","records":8,"lost":[[12,13]],"frames":7,"readings":70,"rows":60,
+            "duplicates":10,"unread":{"key":"k","records":1,"bytes":9,"reasons":{"version":1}},
+            "files":[{"key":"f","table":"gps_data","dt":"2026-11-23","rows":60,"bytes":900,"sha256":"bb"}],
+            "images":{"objects":0,"bytes":0},"record_ms":[1,2],
+            "seen":[{"vehicle":"v","boot":"01","stream":"gps_data","ranges":[[0,59]]}],
+            "state":null,"by":"x","at_ms":5}"#,
+        r#"{"format":1,"topic":"gps_data","topic_id":"0f","partition":0,"number":3,"first":10,"last":19,
+            "previous":0,"shape":{"frame_max":1,"row_group_rows":9,"zstd_level":1,"images":"s3://b/"},
+            "files":[{"key":"f","rows":60}],"inherits":[{"topic_id":"0e","first":null,"files":["g"]}],
+            "by":"x","at_ms":5}"#,
+    ];
+
+    proptest! {
+        #![proptest_config(ProptestConfig { cases: 2000, ..ProptestConfig::default() })]
+
+        /// Whoever may write into the lake may put anything there.
+        #[test]
+        fn any_object_is_one_of_the_ledger_or_an_error(
+            real in 0..2_usize,
+            cut in any::<prop::sample::Index>(),
+            with in prop_oneof![
+                "-?[0-9]{1,25}", "[\\[\\]{}\",:]{0,6}", Just("9223372036854775807".to_owned()),
+                Just("[[-9223372036854775808,9223372036854775807]]".to_owned()), any::<String>(),
+            ],
+            noise in prop::collection::vec(any::<u8>(), 0..100),
+        ) {
+            // A word of the real text is replaced.
+            let words: Vec<(usize, &str)> = REAL[real].match_indices(|c: char| c.is_ascii_digit()).collect();
+            let (at, word) = words[cut.index(words.len())];
+            let near = format!("{}{with}{}", &REAL[real][..at], &REAL[real][at + word.len()..]);
+            for bytes in [near.as_bytes(), &noise] {
+                if let Ok(manifest) = parse::<Manifest>("k", bytes) {
+                    let _ = manifest.lost_count();
+                }
+                let _ = (parse::<Claim>("k", bytes), parse::<State>("k", bytes));
+                let _ = unread_records(&Bytes::copy_from_slice(bytes));
+                let _ = first_of(&String::from_utf8_lossy(bytes));
+            }
+        }
+    }
+
+    #[test]
+    fn the_real_objects_of_the_test_above_can_be_read_and_count_as_they_should() {
+        assert_eq!(parse::<Manifest>("k", REAL[0].as_bytes()).unwrap().lost_count(), 2);
+        assert_eq!(parse::<Claim>("k", REAL[1].as_bytes()).unwrap().files.len(), 1);
+        let all = REAL[0].replace("[[12,13]]", "[[-9223372036854775808,9223372036854775807],[0,9]]");
+        assert!(parse::<Manifest>("k", all.as_bytes()).unwrap().lost_count() > i64::MAX as u64);
     }
 
     #[test]
