@@ -18,6 +18,10 @@ use tokio::sync::watch;
 /// it for one.
 const STUCK: Duration = Duration::from_secs(30);
 
+/// How a figure is read.
+type Read<T> = fn(&T) -> u64;
+/// How a counter is found.
+type Count<T> = fn(&T) -> &AtomicU64;
 /// How the pipeline ended, once it has.
 type Ended = watch::Receiver<Option<Result<(), Arc<Halted>>>>;
 
@@ -90,7 +94,7 @@ impl Station for Monitor {
 impl Monitor {
     fn sources(&self, page: &mut Page) {
         let sources = &self.figures.sources;
-        let counts: [(&Metric, fn(&SourceCounters) -> &AtomicU64); 4] = [
+        let counts: [(&Metric, Count<SourceCounters>); 4] = [
             (&READINGS, |c| &c.received),
             (&SOURCE_ERRORS, |c| &c.errors),
             (&SOURCE_RESTARTS, |c| &c.restarts),
@@ -107,7 +111,7 @@ impl Monitor {
 
     fn transforms(&self, page: &mut Page) {
         let transforms = self.figures.transforms.get();
-        let counts: [(&Metric, fn(&LinkCounters) -> &AtomicU64); 6] = [
+        let counts: [(&Metric, Count<LinkCounters>); 6] = [
             (&TRANSFORM_RECEIVED, |c| &c.received),
             (&TRANSFORM_EMITTED, |c| &c.emitted),
             (&TRANSFORM_TAKEN_OUT, |c| &c.taken_out),
@@ -123,7 +127,7 @@ impl Monitor {
 
     fn spool(&self, page: &mut Page) {
         let Some(status) = self.figures.pipeline.status() else { return };
-        let lanes: [(&Metric, fn(&LaneStatus) -> u64); 5] = [
+        let lanes: [(&Metric, Read<LaneStatus>); 5] = [
             (&SPOOL_RECORDS, |l| l.depth),
             (&SPOOL_BYTES, |l| l.bytes),
             (&SPOOL_SEALED, |l| l.sealed),

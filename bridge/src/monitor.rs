@@ -6,6 +6,9 @@ use milepost_ops::{Metric, Page, Station};
 use std::sync::Arc;
 use tokio::task::AbortHandle;
 
+/// How a figure is read.
+type Read = fn(&Counters) -> u64;
+
 /// Looks at one bridge.
 #[derive(Clone, Debug)]
 pub struct Monitor {
@@ -42,7 +45,7 @@ impl Station for Monitor {
         page.values(&INFO, [([env!("CARGO_PKG_VERSION")], 1)]);
         page.value(&CONNECTED, u8::from(now.connected));
         page.values(&DEAD_LETTERED, self.live.dead_lettered().map(|(reason, n)| ([reason], n)));
-        let counts: [(&Metric, fn(&Counters) -> u64); 11] = [
+        let counts: [(&Metric, Read); 11] = [
             (&CONNECTIONS, |c| c.connections),
             (&RECEIVED, |c| c.received),
             (&RECEIVED_BYTES, |c| c.received_bytes),

@@ -123,7 +123,7 @@ mod tests {
     const T0: Duration = Duration::from_secs(100);
 
     fn van(n: usize) -> VehicleId {
-        VehicleId::new(&format!("van-{n}")).unwrap()
+        VehicleId::new(format!("van-{n}")).unwrap()
     }
 
     /// How many of `n` frames of `bytes` are let through at one moment.

@@ -16,6 +16,9 @@ const LOOK_PATIENCE: Duration = Duration::from_secs(8);
 /// What is looked for; whether it is there does not matter.
 const LOOK_KEY: &str = "_milepost/look";
 
+/// How a figure is read.
+type Read<T> = fn(&T) -> u64;
+
 /// Looks at one sink.
 #[derive(Clone)]
 pub struct Monitor {
@@ -74,12 +77,12 @@ impl Station for Monitor {
     fn metrics(&self, page: &mut Page) {
         let now = self.board.read();
         page.values(&INFO, [([env!("CARGO_PKG_VERSION")], 1)]);
-        let tables: [(&Metric, fn(&TableStatus) -> u64); 3] =
+        let tables: [(&Metric, Read<TableStatus>); 3] =
             [(&ROWS, |t| t.rows), (&FILES, |t| t.files), (&FILE_BYTES, |t| t.bytes)];
         for (metric, count) in tables {
             page.values(metric, now.tables.iter().map(|(name, table)| ([name.as_str()], count(table))));
         }
-        let counts: [(&Metric, fn(&Status) -> u64); 13] = [
+        let counts: [(&Metric, Read<Status>); 13] = [
             (&RECORDS, |s| s.records),
             (&CLAIMS, |s| s.claims),
             (&DUPLICATES, |s| s.duplicates),

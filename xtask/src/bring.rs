@@ -82,6 +82,11 @@ pub fn card() -> Result<()> {
     install(&CARD)
 }
 
+/// Installs what runs a program of a Raspberry Pi here.
+pub fn arm64_programs() -> Result<()> {
+    install(&EMULATED_PI[1..2])
+}
+
 /// Installs a C compiler for another kind of machine, by Debian's and GNU's names of it.
 pub fn compiler_for(debian: &str, processor: &str) -> Result<()> {
     let gcc = format!("{processor}-linux-gnu-gcc");

@@ -54,6 +54,10 @@ impl Target {
         }
     }
 
+    fn is_foreign(self) -> bool {
+        self.processor() != std::env::consts::ARCH
+    }
+
     fn rust(self) -> String {
         format!("{}-unknown-linux-gnu", self.processor())
     }
@@ -92,27 +96,48 @@ fn out() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or(root().join("target"), PathBuf::from).join("dist")
 }
 
-/// Builds the agent; gives its program.
-fn build(target: Target, profile: &str) -> Result<PathBuf> {
-    let (triple, foreign) = (target.rust(), target.processor() != std::env::consts::ARCH);
+/// A cargo that can build for `target`, with what links for it.
+pub fn cargo_for(target: Target) -> Result<Command> {
+    let triple = target.rust();
+    let foreign = target.is_foreign();
     if foreign {
         bring::compiler_for(target.debian(), target.processor())?;
     }
-    let toolchain = cross::toolchain(&triple).map_err(|e| anyhow!(e))?;
-    let to = out();
-    let mut cargo = toolchain.cargo();
-    cargo.args(["build", "--locked", "--package", "milepost-agent", "--bins", "--profile", profile]);
-    cargo.args(["--target", &triple, "--target-dir"]).arg(&to).current_dir(root());
+    let mut cargo = cross::toolchain(&triple).map_err(|e| anyhow!(e))?.cargo();
+    cargo.current_dir(root());
     if foreign {
         let gcc = format!("{}-linux-gnu-gcc", target.processor());
         let linker = format!("CARGO_TARGET_{}_LINKER", triple.to_ascii_uppercase().replace('-', "_"));
         cargo.env(linker, &gcc).env(format!("CC_{}", triple.replace('-', "_")), &gcc);
     }
+    Ok(cargo)
+}
+
+/// Runs what says that transforms give the same bits everywhere, on an emulated processor of a Raspberry Pi.
+pub fn same_on_arm64() -> Result<()> {
+    let triple = Target::Arm64.rust();
+    let mut cargo = cargo_for(Target::Arm64)?;
+    if Target::Arm64.is_foreign() {
+        bring::arm64_programs()?;
+        let runner = format!("CARGO_TARGET_{}_RUNNER", triple.to_ascii_uppercase().replace('-', "_"));
+        cargo.env(runner, "qemu-aarch64-static -L /usr/aarch64-linux-gnu");
+    }
+    cargo.args(["test", "--locked", "--package", "milepost-transform-host", "--test", "determinism"]);
+    run(cargo.args(["--target", &triple, "--target-dir"]).arg(out()))
+}
+
+/// Builds the agent; gives its program.
+fn build(target: Target, profile: &str) -> Result<PathBuf> {
+    let (triple, to) = (target.rust(), out());
+    let mut cargo = cargo_for(target)?;
+    cargo.args(["build", "--locked", "--package", "milepost-agent", "--bins", "--profile", profile]);
+    cargo.args(["--target", &triple, "--target-dir"]).arg(&to);
     run(&mut cargo)?;
     let folder = if profile == "dev" { "debug" } else { profile };
     let built = to.join(&triple).join(folder).join("milepost-agent");
     let stripped = built.with_extension("stripped");
-    let strip = if foreign { format!("{}-linux-gnu-strip", target.processor()) } else { "strip".into() };
+    let strip =
+        if target.is_foreign() { format!("{}-linux-gnu-strip", target.processor()) } else { "strip".into() };
     run(Command::new(strip).arg("-o").arg(&stripped).arg(&built))?;
     Ok(stripped)
 }

@@ -68,6 +68,9 @@ pub fn test(full: bool) -> Result<()> {
     steps.step("transforms: the committed components match their source", || {
         transforms::run(&root(), &transforms::Command::Check).map_err(anyhow::Error::msg)
     })?;
+    if full {
+        steps.step("transforms: the same bits on the processor of a Raspberry Pi", dist::same_on_arm64)?;
+    }
     // The end-to-end tests start the real programs, so these are built before any test runs.
     steps.step("build", || run(&mut cargo(&["build", "--workspace", "--bins"])))?;
     let counts = steps.step("tests", || {

@@ -45,12 +45,15 @@ pub(crate) enum Command {
     Build,
     /// Checks that `transforms/prebuilt` is what its source gives.
     Check,
+    /// Runs the examples on the processor of a Raspberry Pi, in emulation: they have to give the same bits.
+    Emulate,
 }
 
 pub(crate) fn run(root: &Path, command: &Command) -> Result<(), String> {
     match command {
         Command::Build => build(root),
         Command::Check => check(root),
+        Command::Emulate => crate::dist::same_on_arm64().map_err(|e| format!("{e:#}")),
     }
 }
 

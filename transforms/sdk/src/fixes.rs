@@ -173,7 +173,7 @@ mod tests {
             heading_cdeg: None,
             satellites: None,
             hdop_e2: None,
-            ..full.clone()
+            ..full
         };
         let given = [full, empty];
         let mut bytes = Vec::new();
