@@ -135,6 +135,7 @@ pub fn bench(filter: Option<&str>) -> Result<()> {
         ("agent-outbox", &["bench", "-p", "milepost-agent", "--bench", "outbox", "--bench", "whole_agent"]),
         ("gps", &["bench", "-p", "milepost-firmware-core", "--bench", "gps"]),
         ("isolation", &["bench", "-p", "milepost-agent", "--bench", "isolation"]),
+        ("agent-start", &["bench", "-p", "milepost-agent", "--bench", "start"]),
     ];
     for (_, args) in benches.iter().filter(|(name, _)| wanted(name)) {
         run(&mut cargo(args))?;
