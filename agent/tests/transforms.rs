@@ -338,6 +338,9 @@ async fn what_cannot_be_loaded_while_the_agent_runs_leaves_the_old_transform_at_
         let why = agent.reload(vec![transform]).await.unwrap_err().to_string();
         assert!(why.contains(said), "{why}");
     }
+    let many = (0..33).map(|_| hostile("nothing")).collect();
+    let why = agent.reload(many).await.unwrap_err().to_string();
+    assert!(why.contains("33 transforms are configured, and a frame can name 32"), "{why}");
     // It starts, but does not take the state over.
     let why = agent.reload(vec![hostile("trap in restore")]).await.unwrap_err().to_string();
     assert!(why.contains("does not take over what the old one remembers") && why.contains("drop"), "{why}");

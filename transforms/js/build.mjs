@@ -1,14 +1,15 @@
 // Makes a component of an ES module: node build.mjs SOURCE WIT OUT
 import { readFileSync, writeFileSync } from 'node:fs';
-import { createRequire } from 'node:module';
 import { pathToFileURL } from 'node:url';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 
 const [source, wit, out] = process.argv.slice(2);
-// From the project's packages, wherever this file stands.
-const packages = createRequire(pathToFileURL(resolve('package.json')));
-const found = packages.resolve('@bytecodealliance/componentize-js');
-const { componentize } = await import(pathToFileURL(found));
+// From the project's packages, wherever this file stands. The package can only be imported, so its entry is
+// looked up by hand.
+const home = resolve('node_modules/@bytecodealliance/componentize-js');
+const { exports, main } = JSON.parse(readFileSync(join(home, 'package.json'), 'utf8'));
+const entry = exports?.['.'] ?? exports ?? main;
+const { componentize } = await import(pathToFileURL(join(home, entry.import?.default ?? entry.import ?? entry)));
 const { component } = await componentize(readFileSync(source, 'utf8'), {
   witPath: wit,
   worldName: 'transform',

@@ -5,6 +5,7 @@ use super::chain::{Link, NotTaken};
 use crate::config::TransformConfig;
 use crate::kernel;
 use milepost_transform_host::{Engine, EngineError, EngineSettings, LoadError, Transform};
+use milepost_wire::frame::MAX_LINEAGE;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError, mpsc};
@@ -32,6 +33,9 @@ pub enum TransformError {
     /// It cannot be loaded.
     #[error(transparent)]
     Load(#[from] LoadError),
+    /// A frame names all transforms that its readings passed.
+    #[error("{0} transforms are configured, and a frame can name {MAX_LINEAGE}: take some out")]
+    TooMany(usize),
 }
 
 /// Why the old transforms go on.
@@ -66,17 +70,15 @@ impl Loader {
         Self { compiled: data_dir.join(COMPILED), engine: Mutex::new(engine) }
     }
 
-    /// For so many transforms, and later for other ones.
-    fn engine(&self, transforms: usize) -> Result<Engine, EngineError> {
+    fn engine(&self) -> Result<Engine, EngineError> {
         let mut engine = self.engine.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(engine) = &*engine {
             return Ok(engine.clone());
         }
         let cache = Some(self.compiled.clone());
-        let defaults = EngineSettings::default();
         // While new ones are loaded the old ones are there.
-        let pooled = u32::try_from(4 * transforms).unwrap_or(u32::MAX).max(defaults.pooled);
-        let fresh = Engine::new(&EngineSettings { cache, pooled, ..defaults })?;
+        let pooled = 2 * MAX_LINEAGE as u32;
+        let fresh = Engine::new(&EngineSettings { cache, pooled, ..EngineSettings::default() })?;
         Ok(engine.insert(fresh).clone())
     }
 
@@ -85,7 +87,10 @@ impl Loader {
         if configs.is_empty() {
             return Ok(Vec::new());
         }
-        let engine = self.engine(configs.len())?;
+        if configs.len() > MAX_LINEAGE {
+            return Err(TransformError::TooMany(configs.len()));
+        }
+        let engine = self.engine()?;
         let links = configs.iter().map(|config| link(config, &engine)).collect();
         kernel::return_freed_memory();
         links

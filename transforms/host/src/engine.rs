@@ -29,8 +29,9 @@ const VERSION_PREFIX: &str = "0.1.";
 const ROOMY: u64 = 4 << 30;
 /// Address space for a memory where there is little of it.
 const NARROW: u64 = 32 << 20;
-/// The most core modules that a component of our world is made of: its own, and what adapts it.
-const MODULES: u32 = 8;
+/// The most core modules that a component may be made of: its own and what adapts it, three in Rust and C; the
+/// libraries of its interpreter, 38 in Python.
+const MODULES: u32 = 64;
 /// The engine's own data of an instance, bytes: grows with the functions that a component has.
 const MAX_INSTANCE: usize = 4 << 20;
 /// Entries of a table of functions; a component that was built in a common language has a few hundred.
@@ -234,6 +235,7 @@ fn pool(instances: u32) -> InstanceAllocationStrategy {
     let mut pool = PoolingAllocationConfig::new();
     pool.total_component_instances(instances).total_core_instances(instances.saturating_mul(MODULES));
     pool.max_core_instances_per_component(MODULES).total_tables(instances.saturating_mul(MODULES));
+    pool.max_tables_per_component(MODULES).max_tables_per_module(MODULES);
     pool.total_memories(instances).max_memories_per_component(1);
     // Limits of each transform's own come before these.
     pool.max_memory_size(ROOMY as usize).table_elements(TABLE_ELEMENTS);
