@@ -15,7 +15,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,targe
 # glibc and a shell to look around with, 5 MB. The programs need libgcc beside it, and for HTTPS the world's
 # certificate authorities.
 FROM busybox:1.37.0-glibc AS base
-COPY --from=build /out/root/ /
+COPY --from=build /out/beside/ /
 USER 10001:10001
 
 FROM base AS bridge

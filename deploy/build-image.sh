@@ -1,6 +1,6 @@
 #!/bin/bash
 # The build stage of the Dockerfile: bridge and sink for $TARGETARCH, on a machine of $BUILDARCH, into /out.
-# /out/root is what their images need beside them.
+# /out/beside is what their images need beside them.
 set -euo pipefail
 
 declare -A RUST=([amd64]=x86_64-unknown-linux-gnu [arm64]=aarch64-unknown-linux-gnu)
@@ -20,7 +20,7 @@ fi
 export LIBZ_SYS_STATIC=1
 cargo build --locked --profile "$PROFILE" --target "$target" -p milepost-bridge -p milepost-sink
 
-mkdir -p /out/root/lib /out/root/etc/ssl/certs
+mkdir -p /out/beside/lib /out/beside/etc/ssl/certs
 cp "target/$target/$PROFILE/milepost-bridge" "target/$target/$PROFILE/milepost-sink" /out/
-cp "$("${CC:-gcc}" -print-file-name=libgcc_s.so.1)" /out/root/lib/
-cp /etc/ssl/certs/ca-certificates.crt /out/root/etc/ssl/certs/
+cp "$("${CC:-gcc}" -print-file-name=libgcc_s.so.1)" /out/beside/lib/
+cp /etc/ssl/certs/ca-certificates.crt /out/beside/etc/ssl/certs/

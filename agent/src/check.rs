@@ -8,7 +8,7 @@ mod sources;
 use crate::clock::{Clock, SystemClock};
 use crate::config::Config;
 use crate::kernel;
-use crate::pipeline::load::Loader;
+use crate::pipeline::load::{Loader, countable};
 use crate::units::Size;
 use milepost_ops::check::{Checks, Wrong};
 use milepost_transform_host::{Engine, EngineSettings};
@@ -69,6 +69,9 @@ fn whole(bytes: u64) -> Size {
 fn transforms<W: Write>(config: &Config, checks: &mut Checks<W>) {
     if config.transform.is_empty() {
         return;
+    }
+    if let Err(why) = countable(&config.transform) {
+        checks.failed("Transforms", Wrong::new(why, "One transform can do the work of several too"));
     }
     let engine = match Engine::new(&EngineSettings::default()) {
         Ok(engine) => engine,

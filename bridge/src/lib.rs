@@ -4,8 +4,8 @@
 //!
 //! The bridge reads a frame's header and checks its CRC; it never decodes a reading, keeps nothing on
 //! disk, and drops nothing: a frame that is forged, damaged, more than its vehicle may send, or refused by
-//! Kafka for good goes to the dead-letter topic with headers that say why. It may deliver a frame twice (after a crash, a lost
-//! connection, a replaced producer); the sink knows frames that it has.
+//! Kafka for good goes to the dead-letter topic with headers that say why. It may deliver a frame twice
+//! (after a crash, a lost connection, a replaced producer); the sink knows frames that it has.
 
 mod settings;
 mod quantity;

@@ -6,8 +6,8 @@
 //! from being two rows. [`schema`] is the one description of the tables and [`columns`] what derived
 //! ones have come to; [`date`], [`table`] and [`parquet_file`] turn frames into files, [`build`] makes
 //! all objects of one claim, [`commit`] drives the protocol. The buffers, the consumer and the thread
-//! //! all objects of one claim, [`commit`] drives the protocol. The buffers, the consumer and the thread
-//! that reads come last, and [`monitor`], which shows how they do; is a command of its own.
+//! that reads come last; [`monitor`] shows how all of them do, [`check`] tries what they need, and
+//! [`redrive`] is a command of its own.
 //!
 //! What is not here: nothing reads a clock or Kafka above [`commit`] but the reading thread, only
 //! [`schema`] knows the tables' columns, and agent and bridge are not known at all.

@@ -8,7 +8,7 @@ shown() { systemctl show --property "$1" --value milepost-agent; }
 modprobe virtio_mmio && modprobe virtio_net
 ip link set lo up && ip link set eth0 up
 ip address add 10.0.2.15/24 dev eth0 && ip route add default via 10.0.2.2
-cd /root || exit 1
+cd /opt/walk || exit 1
 
 dpkg -i milepost-agent.deb && say installed
 say "groups $(id --name --groups milepost)"

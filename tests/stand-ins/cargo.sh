@@ -8,6 +8,6 @@ while [ $# -gt 0 ]; do
     esac
     shift
 done
-mkdir -p "target/$target/$profile" /out/root/lib
+mkdir -p "target/$target/$profile" /out/beside/lib
 cp /programs/* "target/$target/$profile/"
-cp --dereference /usr/lib/x86_64-linux-gnu/libz.so.1 /out/root/lib/
+cp --dereference /usr/lib/x86_64-linux-gnu/libz.so.1 /out/beside/lib/

@@ -27,14 +27,14 @@ fn disk(machine: &Path, chain: &Chain, package: &Path) -> PathBuf {
         fs::create_dir_all(to.parent().expect("a folder")).unwrap();
         fs::copy(from, to).unwrap_or_else(|e| panic!("{}: {e}", from.display()));
     };
-    put(package, "root/milepost-agent.deb");
-    put(Path::new("pi/walk.sh"), "root/walk.sh");
+    put(package, "opt/walk/milepost-agent.deb");
+    put(Path::new("pi/walk.sh"), "opt/walk/walk.sh");
     put(Path::new("pi/walk.service"), "etc/systemd/system/walk.service");
     let wanted = tree.join("etc/systemd/system/multi-user.target.wants");
     fs::create_dir_all(&wanted).unwrap();
     std::os::unix::fs::symlink("../walk.service", wanted.join("walk.service")).unwrap();
     // Code is compiled in the machine, within the unit's sandbox.
-    put(Path::new("../transforms/prebuilt/downsample.wasm"), "root/van-1/downsample.wasm");
+    put(Path::new("../transforms/prebuilt/downsample.wasm"), "opt/walk/van-1/downsample.wasm");
     let config = format!(
         "vehicle = \"van-1\"\n[uplink]\nurl = \"mqtt://10.0.2.2:{}\"\n\
          [[source]]\nname = \"trip\"\ntype = \"simulate\"\nspeed = 10\n\
@@ -42,7 +42,7 @@ fn disk(machine: &Path, chain: &Chain, package: &Path) -> PathBuf {
          params = {{ min_distance_m = 10 }}\n",
         chain.mosquitto.port
     );
-    fs::write(tree.join("root/van-1/agent.toml"), config).unwrap();
+    fs::write(tree.join("opt/walk/van-1/agent.toml"), config).unwrap();
     let disk = chain.path("disk.cpio.gz");
     fs::copy(machine.join("root.cpio.gz"), &disk).unwrap();
     let append = "find . -print0 | cpio --null --create --format=newc --quiet --owner=0:0 | gzip -1";

@@ -6,6 +6,7 @@ use crate::run::{cargo, run};
 use anyhow::{Context, Result, ensure};
 use clap::Args;
 use std::fs::{self, File};
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -18,7 +19,6 @@ const WARM_UP: Duration = Duration::from_secs(10);
 const DISK_BYTES: u64 = 512 << 20;
 /// The kernel counts in these, whatever the device has (Documentation/block/stat.rst).
 const SECTOR: u64 = 512;
-const BROKER_PORT: u16 = 21883;
 
 #[derive(Args)]
 pub struct Options {
@@ -40,13 +40,14 @@ pub fn run_command(options: &Options) -> Result<()> {
         }
     };
     let dir = tempfile::tempdir()?;
-    let _broker = broker(dir.path())?;
+    let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let _broker = broker(dir.path(), port)?;
     println!(
         "| loss_window | age_max | frames, B/s | written, B/s | × | a year, GB |\n|--:|--:|--:|--:|--:|--:|"
     );
     for (window, age) in SETTINGS {
         let disk = Disk::new(&dir.path().join(window))?;
-        let (payload, written) = drive(&programs, dir.path(), &disk, (window, age), options.seconds)?;
+        let (payload, written) = drive(&programs, dir.path(), port, &disk, (window, age), options.seconds)?;
         let rate = |bytes: u64| bytes as f64 / options.seconds as f64;
         println!(
             "| {window} | {age} | {:.0} | {:.0} | {:.0} | {:.0} |",
@@ -77,16 +78,16 @@ impl Drop for Running {
 }
 
 /// A Mosquitto, and somebody who takes all frames and notes their sizes.
-fn broker(dir: &Path) -> Result<(Running, Running)> {
+fn broker(dir: &Path, port: u16) -> Result<(Running, Running)> {
     let conf = dir.join("mosquitto.conf");
-    fs::write(&conf, format!("listener {BROKER_PORT} 127.0.0.1\nallow_anonymous true\nuser root\n"))?;
+    fs::write(&conf, format!("listener {port} 127.0.0.1\nallow_anonymous true\nuser root\n"))?;
     let broker = Running::start(
         Command::new("/usr/sbin/mosquitto").arg("-c").arg(conf),
         File::create(dir.join("mosquitto.log"))?,
     )?;
     std::thread::sleep(Duration::from_secs(2));
     let mut taker = Command::new("mosquitto_sub");
-    taker.args(["-V", "5", "-h", "127.0.0.1", "-p", &BROKER_PORT.to_string(), "-q", "1", "-t", "milepost/#"]);
+    taker.args(["-V", "5", "-h", "127.0.0.1", "-p", &port.to_string(), "-q", "1", "-t", "milepost/#"]);
     let taker = Running::start(taker.args(["-F", "%l"]), File::create(dir.join("sizes"))?)?;
     std::thread::sleep(Duration::from_secs(1));
     Ok((broker, taker))
@@ -94,12 +95,19 @@ fn broker(dir: &Path) -> Result<(Running, Running)> {
 
 /// A simulated vehicle drives in real time. Gives the bytes of its frames, and of what was
 /// written to the disk.
-fn drive(programs: &Path, dir: &Path, disk: &Disk, set: (&str, &str), seconds: u64) -> Result<(u64, u64)> {
+fn drive(
+    programs: &Path,
+    dir: &Path,
+    port: u16,
+    disk: &Disk,
+    set: (&str, &str),
+    seconds: u64,
+) -> Result<(u64, u64)> {
     let (window, age) = set;
     let config = dir.join(format!("{window}.toml"));
     let text = format!(
         "vehicle = \"van-1\"\ndata_dir = \"{}\"\n[spool]\nloss_window = \"{window}\"\n[batch]\nage_max = \"{age}\"\n\
-         [uplink]\nurl = \"mqtt://127.0.0.1:{BROKER_PORT}\"\n\
+         [uplink]\nurl = \"mqtt://127.0.0.1:{port}\"\n\
          [[source]]\nname = \"trip\"\ntype = \"simulate\"\n",
         disk.mounted.join("data").display()
     );

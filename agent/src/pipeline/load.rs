@@ -87,9 +87,7 @@ impl Loader {
         if configs.is_empty() {
             return Ok(Vec::new());
         }
-        if configs.len() > MAX_LINEAGE {
-            return Err(TransformError::TooMany(configs.len()));
-        }
+        countable(configs)?;
         let engine = self.engine()?;
         let links = configs.iter().map(|config| link(config, &engine)).collect();
         kernel::return_freed_memory();
@@ -108,6 +106,14 @@ impl Loader {
         let reload = Control::Reload(Reload { links, done });
         pipeline.send(reload).map_err(|_| ReloadError::Stopped)?;
         Ok(answer.await.map_err(|_| ReloadError::Stopped)??)
+    }
+}
+
+/// Whether a frame can name as many.
+pub(crate) fn countable(configs: &[TransformConfig]) -> Result<(), TransformError> {
+    match configs.len() {
+        ..=MAX_LINEAGE => Ok(()),
+        count => Err(TransformError::TooMany(count)),
     }
 }
 

@@ -49,9 +49,9 @@ pub struct EngineSettings {
     /// where that is not to be had, as on a small Pi. It is address space only: what a transform may use is
     /// in its limits.
     pub memory_reservation: Option<u64>,
-    /// Instances for which room is kept, so that a fresh one, as after each failing call, needs no system call
-    /// to map its memory; 64. It is address space only. One more than these cannot be made. Where there is no
-    /// such address space, or with 0, room is made for each instance when it starts.
+    /// Instances for which room is set aside with the engine; 64. It is address space only. One more than these
+    /// cannot be made. Where there is no such address space, or with 0, room is made for each instance when it
+    /// starts.
     pub pooled: u32,
     /// How often the CPU limit is looked at while a transform runs; 10 ms.
     pub tick: Duration,

@@ -380,7 +380,8 @@ fn at_tick(host: &mut Host) -> UpdateDeadline {
         return UpdateDeadline::Continue(1);
     }
     let limit = host.cpu_limit;
-    host.failure.get_or_insert(Failure::CpuLimit { limit });
+    // Whatever else the guest was refused and went on without.
+    host.failure = Some(Failure::CpuLimit { limit });
     UpdateDeadline::Interrupt
 }
 
