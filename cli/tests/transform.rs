@@ -143,6 +143,34 @@ fn what_differs_is_shown_and_can_be_blessed() {
     assert!(!told(&milepost(&dir, &["test"]), 1).contains("differs"), "within the tolerance");
     told(&milepost(&dir, &["test", "--bless"]), 0);
     assert!(told(&milepost(&dir, &["test"]), 0).contains("case four: ok, 4 readings in, 4 rows out"));
+
+    // What is wrong with one case is no reason not to run the others, nor to tell more than what is wrong.
+    for (file, text) in [
+        ("a/case.toml", "tolerance = { speed = nan }\n"),
+        ("b/case.toml", "params = { limitt = 3 }\n"),
+        ("c/case.toml", "ignore = [\"stream\"]\n"),
+        ("d/case.toml", "input = \"nowhere.ndjson\"\n"),
+        ("e/out.ndjson", "what is this\n"),
+    ] {
+        let case = dir.join("cases").join(file);
+        write(case.clone(), text);
+        fs::copy(dir.join("cases/four/in.ndjson"), case.with_file_name("in.ndjson")).unwrap();
+        fs::copy(dir.join("cases/four/out.ndjson"), case.with_file_name("out.ndjson")).unwrap();
+        write(case, text);
+    }
+    let shown = told(&milepost(&dir, &["test"]), 1);
+    for text in [
+        "the tolerance of \"speed\" is NaN: take a number from 0 up",
+        "limitt",
+        "\"stream\" cannot be ignored",
+        "nowhere.ndjson cannot be read",
+        "e/out.ndjson, line 1: ",
+        "case four: ok",
+        "1 passed, 5 failed",
+    ] {
+        assert!(shown.contains(text), "{text}: {shown}");
+    }
+    assert!(!shown.contains("did not come out"), "{shown}");
 }
 
 #[test]
@@ -247,7 +275,7 @@ fn rows_of_the_lake_are_cases_too() {
     write(case.clone(), &format!("input = {:?}\n", lake.path().join(file)));
     assert!(told(&milepost(&dir, &["test", "--bless"]), 0).contains("readings in"));
     write(case, &format!("input = {table:?}\nvehicle = \"b\"\n"));
-    assert!(refused(&milepost(&dir, &["test"])).contains("has no rows of vehicle b in Parquet files"));
+    assert!(told(&milepost(&dir, &["test"]), 1).contains("has no rows of vehicle b in Parquet files"));
 }
 
 #[test]

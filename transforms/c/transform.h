@@ -425,11 +425,13 @@ typedef struct {
 } transform_result_void_string_t;
 
 // Imported Functions from `milepost:transform/host@0.1.0`
-// Writes to the agent's log. A few KiB a call; what is more is cut off, and counted.
+// Writes to the agent's log: 4 KiB a call by default, as much a second in the long run, and 64 bytes of it
+// for each line. What is more is cut off, and counted.
 extern void milepost_transform_host_log(milepost_transform_host_level_t level, transform_string_t *message);
 // Adds to a counter of the transform's own. The name is `[a-z][a-z0-9_]{0,47}`; 64 of them.
 extern void milepost_transform_host_metric_add(transform_string_t *name, double value);
-// The logical clock: event time of the newest reading so far, µs since 1970 UTC. There is no other.
+// The logical clock: event time of the newest reading so far, µs since 1970 UTC; 0 before the first. There
+// is no other. It goes back where a whole batch is more than six hours older: what had set it was wrong.
 extern int64_t milepost_transform_host_now_us(void);
 // What was stored under a key.
 extern bool milepost_transform_host_state_get(transform_string_t *key, transform_list_u8_t *ret);

@@ -7,7 +7,7 @@
 use super::memory::Memory;
 use super::seat::{Passing, Seat};
 use crate::clock::Clock;
-use milepost_transform_host::{Applied, Failure, State, Transform};
+use milepost_transform_host::{Applied, Failure, Mark, State, Transform};
 use milepost_wire::{Body, Digest, Reading, Stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -65,6 +65,14 @@ pub trait Step: Send {
     fn set_state(&mut self, _: State) -> Result<(), Failure> {
         Ok(())
     }
+    /// What it is now, to go back to; `None` where every call finds it the same.
+    fn mark(&mut self) -> Option<Mark> {
+        None
+    }
+    /// As if what was called since a mark had not been.
+    fn back_to(&mut self, _: Mark) -> Result<(), Failure> {
+        Ok(())
+    }
 }
 
 impl Step for Transform {
@@ -79,6 +87,12 @@ impl Step for Transform {
     }
     fn set_state(&mut self, state: State) -> Result<(), Failure> {
         Transform::set_state(self, state)
+    }
+    fn mark(&mut self) -> Option<Mark> {
+        Some(Transform::mark(self))
+    }
+    fn back_to(&mut self, mark: Mark) -> Result<(), Failure> {
+        Transform::back_to(self, mark)
     }
 }
 

@@ -1,12 +1,13 @@
 //! One transform of the chain, and what becomes of a reading that makes it fail.
 //!
-//! When a call fails the batch is halved until the poison reading is alone; the others go on as if it had
-//! not been there. While the transform is out because that costs too much, readings go past it.
+//! When a call fails the batch is halved until the poison reading is alone; the others are then given to the
+//! transform together, from where it was before, as if the poison had never come. While the transform is out
+//! because that costs too much, readings go past it.
 
 use super::breaker::{Breaker, Leave};
 use super::chain::{Halted, Link, OnFailure, Outlet, WhileOut};
 use crate::clock::Clock;
-use milepost_transform_host::Failure;
+use milepost_transform_host::{Applied, Failure, Mark};
 use milepost_wire::{Reading, Stream};
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -26,6 +27,42 @@ pub(super) struct Seat {
 pub(super) struct Segment {
     pub(super) readings: Vec<Reading>,
     pub(super) seen: bool,
+}
+
+/// What became of a part of a batch that failed as a whole.
+enum Part {
+    Through(Vec<Reading>, Applied),
+    Past(Vec<Reading>),
+    /// The number of the reading in the batch; itself, and why.
+    Poison(usize, Box<(Reading, Failure)>),
+}
+
+impl Part {
+    fn poison(&self) -> Option<usize> {
+        match self {
+            Part::Poison(index, ..) => Some(*index),
+            _ => None,
+        }
+    }
+}
+
+/// What a call gave, with the poison where its event time puts it: by `on_failure` it may pass, too.
+fn in_order(
+    mut through: Vec<Reading>,
+    mut applied: Applied,
+    poison: impl Iterator<Item = Part>,
+) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for part in poison {
+        if let Part::Poison(_, poison) = &part {
+            let later = through.iter().position(|r| r.ts > poison.0.ts).unwrap_or(through.len());
+            let rest = through.split_off(later);
+            parts.push(Part::Through(std::mem::replace(&mut through, rest), std::mem::take(&mut applied)));
+        }
+        parts.push(part);
+    }
+    parts.push(Part::Through(through, applied));
+    parts
 }
 
 /// Readings of one stream on their way through one transform.
@@ -49,6 +86,9 @@ impl<'a> Passing<'a> {
 
     /// Readings go on; together with those before where they were treated alike.
     fn go_on(&mut self, readings: Vec<Reading>, seen: bool) {
+        if readings.is_empty() {
+            return;
+        }
         match self.segments.last_mut() {
             Some(last) if last.seen == seen => last.readings.extend(readings),
             _ => self.segments.push(Segment { readings, seen }),
@@ -81,23 +121,14 @@ impl Seat {
         self.link.counters.received.fetch_add(readings.len() as u64, Relaxed);
         if self.breaker.leave(passing.clock.mono()) == Leave::Try {
             let rest = readings.split_off(1);
-            self.call(readings, 1, passing)?;
+            self.call(readings, passing)?;
             readings = rest;
         }
-        self.pass_part(readings, 1, passing)
-    }
-
-    fn pass_part(
-        &mut self,
-        readings: Vec<Reading>,
-        part: u32,
-        passing: &mut Passing<'_>,
-    ) -> Result<(), Halted> {
         if readings.is_empty() {
             return Ok(());
         }
         match self.breaker.leave(passing.clock.mono()) {
-            Leave::Call => self.call(readings, part, passing),
+            Leave::Call => self.call(readings, passing),
             Leave::Try | Leave::Stay => {
                 self.go_past(readings, passing);
                 Ok(())
@@ -105,44 +136,131 @@ impl Seat {
         }
     }
 
-    /// Calls the transform; halves the batch where it fails.
-    fn call(
-        &mut self,
-        mut readings: Vec<Reading>,
-        part: u32,
-        passing: &mut Passing<'_>,
-    ) -> Result<(), Halted> {
-        let from = passing.clock.mono();
-        let failure = match self.link.step.apply(passing.stream, &mut readings, part) {
+    /// Calls the transform; where it fails, finds the readings that are to blame and leaves them out.
+    fn call(&mut self, mut readings: Vec<Reading>, passing: &mut Passing<'_>) -> Result<(), Halted> {
+        let failure = match self.apply(&mut readings, 1, passing) {
             Ok(applied) => {
-                if self.breaker.worked(from) {
-                    tracing::info!(transform = %self.link.name, "It works again and is back");
-                }
-                self.link.note(&readings, &applied);
-                passing.derived.extend(applied.derived);
-                passing.go_on(readings, true);
+                self.go_through(readings, applied, passing);
                 return Ok(());
             }
             Err(failure) => failure,
         };
-        self.count(&failure, from, passing.clock.mono());
+        let before = self.link.step.mark();
+        let all = readings.clone();
+        let mut parts = Vec::new();
+        self.search(0, readings, (failure, 1), &mut parts, passing)?;
+        self.without_poison(all, before, &mut parts, passing);
+        for part in parts {
+            match part {
+                Part::Through(readings, applied) => self.go_through(readings, applied, passing),
+                Part::Past(readings) => self.go_past(readings, passing),
+                Part::Poison(_, poison) => {
+                    let (reading, failure) = *poison;
+                    self.set_aside(vec![reading], &failure, passing);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Halves readings that the transform failed on until the one that does it is alone. `first` is the number
+    /// of the first of them; `failed` says why, and with what part of its CPU time.
+    fn search(
+        &mut self,
+        first: usize,
+        mut readings: Vec<Reading>,
+        (failure, part): (Failure, u32),
+        parts: &mut Vec<Part>,
+        passing: &Passing<'_>,
+    ) -> Result<(), Halted> {
         let slow = matches!(failure, Failure::CpuLimit { .. });
-        self.failure = Some(failure.clone());
         if readings.len() > 1 {
             let rest = readings.split_off(readings.len() / 2);
-            let part = if slow { PART } else { part };
-            self.pass_part(readings, part, passing)?;
-            return self.pass_part(rest, part, passing);
+            let (middle, part) = (first + readings.len(), if slow { PART } else { part });
+            self.search_in(first, readings, part, parts, passing)?;
+            return self.search_in(middle, rest, part, parts, passing);
         }
         if slow && part > 1 {
-            return self.pass_part(readings, 1, passing);
+            return self.search_in(first, readings, 1, parts, passing);
         }
         if self.link.on_failure == OnFailure::Halt {
             let (transform, stream) = (self.link.name.clone(), passing.stream.clone());
             return Err(Halted { transform, stream, failure });
         }
-        self.set_aside(readings, passing);
+        parts.extend(readings.pop().map(|reading| Part::Poison(first, Box::new((reading, failure)))));
         Ok(())
+    }
+
+    fn search_in(
+        &mut self,
+        first: usize,
+        mut readings: Vec<Reading>,
+        part: u32,
+        parts: &mut Vec<Part>,
+        passing: &Passing<'_>,
+    ) -> Result<(), Halted> {
+        if self.breaker.leave(passing.clock.mono()) != Leave::Call {
+            parts.push(Part::Past(readings));
+            return Ok(());
+        }
+        match self.apply(&mut readings, part, passing) {
+            Ok(applied) => parts.push(Part::Through(readings, applied)),
+            Err(failure) => self.search(first, readings, (failure, part), parts, passing)?,
+        }
+        Ok(())
+    }
+
+    /// Has the transform work on the batch once more without the poison that was found, in one call and from
+    /// where it was before: as if the poison had never come. Where that cannot be, what the parts gave stays.
+    fn without_poison(
+        &mut self,
+        all: Vec<Reading>,
+        before: Option<Mark>,
+        parts: &mut Vec<Part>,
+        passing: &Passing<'_>,
+    ) {
+        let went_past = parts.iter().any(|part| matches!(part, Part::Past(_)));
+        let poison: Vec<usize> = parts.iter().filter_map(Part::poison).collect();
+        if went_past || poison.is_empty() || poison.len() == all.len() {
+            return;
+        }
+        let good = all.into_iter().enumerate().filter(|(i, _)| poison.binary_search(i).is_err());
+        let mut good: Vec<Reading> = good.map(|(_, reading)| reading).collect();
+        let after = self.link.step.mark();
+        let back = before.map_or(Ok(()), |before| self.link.step.back_to(before));
+        match back.and_then(|()| self.apply(&mut good, 1, passing)) {
+            Ok(applied) => {
+                let poison = std::mem::take(parts).into_iter().filter(|part| part.poison().is_some());
+                *parts = in_order(good, applied, poison);
+            }
+            Err(_) => {
+                if let Some(Err(failure)) = after.map(|after| self.link.step.back_to(after)) {
+                    tracing::error!(transform = %self.link.name, %failure, "It goes on without what it remembered");
+                }
+            }
+        }
+    }
+
+    /// One call.
+    fn apply(
+        &mut self,
+        readings: &mut Vec<Reading>,
+        part: u32,
+        passing: &Passing<'_>,
+    ) -> Result<Applied, Failure> {
+        let from = passing.clock.mono();
+        let applied = self.link.step.apply(passing.stream, readings, part);
+        match &applied {
+            Ok(_) if self.breaker.worked(from) => {
+                tracing::info!(transform = %self.link.name, "It works again and is back");
+            }
+            Ok(_) => {}
+            Err(failure) => {
+                self.count(failure, from, passing.clock.mono());
+                self.failure = Some(failure.clone());
+            }
+        }
+        applied
     }
 
     fn count(&mut self, failure: &Failure, from: std::time::Duration, now: std::time::Duration) {
@@ -158,26 +276,32 @@ impl Seat {
         tracing::error!(%transform, %failure, ?wait, ?while_out, "It fails too much and is taken out for a while");
     }
 
+    /// What a call gave.
+    fn go_through(&self, readings: Vec<Reading>, applied: Applied, passing: &mut Passing<'_>) {
+        self.link.note(&readings, &applied);
+        passing.derived.extend(applied.derived);
+        passing.go_on(readings, true);
+    }
+
     /// Readings that the transform is not asked about, because it is out.
-    fn go_past(&mut self, readings: Vec<Reading>, passing: &mut Passing<'_>) {
-        match self.link.while_out {
-            WhileOut::Pass => self.let_pass(readings, passing),
-            WhileOut::SetAside => self.set_aside(readings, passing),
+    fn go_past(&self, readings: Vec<Reading>, passing: &mut Passing<'_>) {
+        match (&self.failure, self.link.while_out) {
+            (Some(failure), WhileOut::SetAside) => self.set_aside(readings, failure, passing),
+            _ => self.let_pass(readings, passing),
         }
     }
 
-    fn let_pass(&mut self, readings: Vec<Reading>, passing: &mut Passing<'_>) {
+    fn let_pass(&self, readings: Vec<Reading>, passing: &mut Passing<'_>) {
         self.link.counters.emitted.fetch_add(readings.len() as u64, Relaxed);
         passing.go_on(readings, false);
     }
 
     /// Readings that made it fail, or are treated so.
-    fn set_aside(&mut self, readings: Vec<Reading>, passing: &mut Passing<'_>) {
-        let failure = match &self.failure {
-            Some(failure) if self.link.on_failure != OnFailure::Pass => failure,
-            _ => return self.let_pass(readings, passing),
-        };
+    fn set_aside(&self, readings: Vec<Reading>, failure: &Failure, passing: &mut Passing<'_>) {
         let link = &self.link;
+        if link.on_failure == OnFailure::Pass {
+            return self.let_pass(readings, passing);
+        }
         link.counters.poison.fetch_add(readings.len() as u64, Relaxed);
         let keep = link.on_failure == OnFailure::DeadLetter;
         for reading in readings {

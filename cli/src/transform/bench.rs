@@ -79,7 +79,7 @@ fn input(options: &Options, subject: &Subject) -> Result<(String, Vec<Reading>, 
     let cases =
         case::find(dir, &wanted)?.iter().map(|path| Case::open(path)).collect::<Result<Vec<_>, _>>()?;
     let case = cases.iter().max_by_key(|case| case.len()).ok_or("there is no case")?;
-    Ok((format!("case {}", case.name), case.readings(), case.params()))
+    Ok((format!("case {}", case.name()), case.readings(), case.params()))
 }
 
 /// The readings again and again, each time later, until there are enough to measure.

@@ -60,6 +60,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, Failure> {
     };
     write(&project.debug_component(), &debug)?;
     write(&component, &shipped)?;
+    write(&project.debug_digest(), digest(&shipped).as_bytes())?;
     Ok(shipped)
 }
 

@@ -18,7 +18,6 @@ const MAX_SHOWN: usize = 20;
 
 /// A case, read.
 pub(super) struct Case {
-    pub name: String,
     dir: PathBuf,
     file: File,
     input: Vec<Located>,
@@ -42,6 +41,8 @@ struct File {
 /// What a case gave.
 pub(super) struct Ran {
     pub rows: Vec<Reading>,
+    /// Whether the transform took the parameters.
+    started: bool,
     /// What is not as it was expected, a line each; none where all is well.
     pub problems: Vec<String>,
 }
@@ -53,7 +54,6 @@ pub(super) fn find(project: &Path, wanted: &[String]) -> Result<Vec<PathBuf>, Fa
     let entries = entries.map_err(|e| format!("{} cannot be read: {e}", folder.display()))?;
     let mut found: Vec<PathBuf> = entries.flatten().map(|e| e.path()).filter(|p| p.is_dir()).collect();
     found.sort();
-    let name = |p: &PathBuf| p.file_name().unwrap_or_default().to_string_lossy().into_owned();
     if let Some(missing) = wanted.iter().find(|w| !found.iter().any(|p| name(p) == **w)) {
         return Err(format!("{} has no case {missing}", folder.display()).into());
     }
@@ -62,6 +62,22 @@ pub(super) fn find(project: &Path, wanted: &[String]) -> Result<Vec<PathBuf>, Fa
         return Err(format!("{} has no case: make a folder there with in.ndjson", folder.display()).into());
     }
     Ok(found)
+}
+
+/// Rules that could not be kept.
+fn check(file: &File) -> Result<(), String> {
+    if let Some((key, tolerance)) = file.tolerance.iter().find(|(_, t)| !t.is_finite() || **t < 0.0) {
+        return Err(format!("the tolerance of {key:?} is {tolerance}: take a number from 0 up"));
+    }
+    match file.ignore.iter().find(|key| *key == "stream" || key.ends_with(".stream")) {
+        Some(key) => Err(format!("{key:?} cannot be ignored: rows are compared stream by stream")),
+        None => Ok(()),
+    }
+}
+
+/// The name of a case, which is its folder's.
+pub(super) fn name(dir: &Path) -> String {
+    dir.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 impl Case {
@@ -73,6 +89,7 @@ impl Case {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => File::default(),
             Err(e) => return Err(format!("{} cannot be read: {e}", path.display()).into()),
         };
+        check(&file).map_err(|why| format!("{}: {why}", path.display()))?;
         let stream = file.stream.as_deref().map(str::parse::<Stream>).transpose();
         let stream = stream.map_err(|e| format!("{}: {e}", path.display()))?;
         let wanted = Wanted { stream, vehicle: file.vehicle.clone() };
@@ -80,8 +97,12 @@ impl Case {
             Some(input) => readings::read(&dir.join(input), &wanted)?,
             None => readings::read(&own_input(dir)?, &wanted)?,
         };
-        let name = dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
-        Ok(Self { name, dir: dir.into(), file, input })
+        Ok(Self { dir: dir.into(), file, input })
+    }
+
+    /// Its name.
+    pub(super) fn name(&self) -> String {
+        name(&self.dir)
     }
 
     /// How many readings go in.
@@ -105,7 +126,7 @@ impl Case {
 
     /// Runs it, without a look at what has to come out.
     pub(super) fn run(&self, engine: &Engine, subject: &Subject) -> Ran {
-        let mut ran = Ran { rows: Vec::new(), problems: Vec::new() };
+        let mut ran = Ran { rows: Vec::new(), started: false, problems: Vec::new() };
         let mut sandbox = match (subject.start(engine, self.params()), &self.file.refuses) {
             (Ok(sandbox), None) => sandbox,
             (Ok(_), Some(refuses)) => {
@@ -118,6 +139,7 @@ impl Case {
                 return ran;
             }
         };
+        ran.started = true;
         let mut set_aside = BTreeSet::new();
         let batch = self.file.batch.unwrap_or(BATCH).max(1);
         let readings = self.readings();
@@ -146,9 +168,9 @@ impl Case {
     }
 
     /// Compares what came out with what has to.
-    pub(super) fn compare(&self, ran: &mut Ran) -> Result<(), Failure> {
-        if self.file.refuses.is_some() {
-            return Ok(());
+    pub(super) fn compare(&self, ran: &mut Ran) {
+        if self.file.refuses.is_some() || !ran.started {
+            return;
         }
         let path = self.dir.join(EXPECTED);
         if !path.is_file() {
@@ -156,19 +178,21 @@ impl Case {
             ran.problems.push(format!(
                 "  there is no {EXPECTED}: `milepost transform test --bless` writes the {n} rows that came out"
             ));
-            return Ok(());
+            return;
         }
-        let text = std::fs::read(&path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
-        let expected = readings::ndjson(&text, &Wanted::default());
-        let expected = expected.map_err(|e| format!("{}, {e}", path.display()))?;
-        let expected: Vec<Reading> = expected.into_iter().map(|located| located.reading).collect();
-        let rules = Rules { tolerance: self.file.tolerance.clone(), ignore: self.file.ignore.clone() };
-        let found = differences(&expected, &ran.rows, &rules);
+        let expected = match expected(&path) {
+            Ok(expected) => expected,
+            Err(why) => return ran.problems.push(format!("  {why}")),
+        };
+        let found = differences(&expected, &ran.rows, &self.rules());
         ran.problems.extend(found.iter().take(MAX_SHOWN).flat_map(|difference| difference.lines()));
         if let Some(more) = found.len().checked_sub(MAX_SHOWN).filter(|n| *n > 0) {
             ran.problems.push(format!("  … and {more} more"));
         }
-        Ok(())
+    }
+
+    fn rules(&self) -> Rules {
+        Rules { tolerance: self.file.tolerance.clone(), ignore: self.file.ignore.clone() }
     }
 
     /// Writes what came out as what has to.
@@ -177,6 +201,14 @@ impl Case {
         let text: String = rows.iter().map(|reading| write(reading) + "\n").collect();
         std::fs::write(&path, text).map_err(|e| format!("{} cannot be written: {e}", path.display()).into())
     }
+}
+
+/// The rows that have to come out.
+fn expected(path: &Path) -> Result<Vec<Reading>, String> {
+    let text = std::fs::read(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+    let rows = readings::ndjson(&text, &Wanted::default());
+    let rows = rows.map_err(|e| format!("{}, {e}", path.display()))?;
+    Ok(rows.into_iter().map(|located| located.reading).collect())
 }
 
 /// The file with a case's readings, `in.` and anything.

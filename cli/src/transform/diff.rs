@@ -32,14 +32,14 @@ pub(super) fn differences(expected: &[Reading], found: &[Reading], rules: &Rules
     let (mut e, mut f) = (0, 0);
     while e < expected.len() || f < found.len() {
         match (expected.get(e), found.get(f)) {
-            (Some(want), Some(got)) if is_same_row(want, got) => {
+            (Some(want), Some(got)) if rules.is_same_row(want, got) => {
                 let columns = columns(want, got, rules);
                 if !columns.is_empty() {
                     differences.push(Difference::Changed { number: f + 1, row: title(got), columns });
                 }
                 (e, f) = (e + 1, f + 1);
             }
-            (Some(want), got) if got.is_none() || is_missing(&expected[e..], &found[f..]) => {
+            (Some(want), got) if got.is_none() || is_missing(&expected[e..], &found[f..], rules) => {
                 differences.push(Difference::Missing { number: e + 1, line: text(want) });
                 e += 1;
             }
@@ -109,15 +109,26 @@ fn title(row: &Row) -> String {
     format!("{}, {}", stream(row), milepost_agent::ndjson::rfc3339(ts))
 }
 
-/// Whether two rows are meant to be the same one.
-fn is_same_row(a: &Row, b: &Row) -> bool {
-    stream(a) == stream(b) && a.get("ts") == b.get("ts")
+impl Rules {
+    /// Whether two rows are meant to be the same one: of one stream and one time, as far as that is compared.
+    fn is_same_row(&self, a: &Row, b: &Row) -> bool {
+        let (name, at) = (stream(a), |row: &Row| row.get("ts").cloned().unwrap_or_default());
+        let keys = keys(name, "ts");
+        let ignored = keys.iter().any(|(key, _)| self.ignore.contains(key));
+        name == stream(b) && (ignored || is_near(&at(a), &at(b), self.tolerance(&keys)))
+    }
+
+    /// By how much a column that has these keys may be off.
+    fn tolerance(&self, keys: &[(String, f64)]) -> f64 {
+        keys.iter().find_map(|(key, scale)| Some(self.tolerance.get(key)? * scale)).unwrap_or(0.0)
+    }
 }
 
 /// Whether the next expected row is left out, rather than the next found one put in: whichever of the two
 /// comes sooner in the other list is the one that both have.
-fn is_missing(expected: &[Row], found: &[Row]) -> bool {
-    let ahead = |row: &Row, of: &[Row]| of.iter().take(LOOK_AHEAD).position(|other| is_same_row(row, other));
+fn is_missing(expected: &[Row], found: &[Row], rules: &Rules) -> bool {
+    let ahead =
+        |row: &Row, of: &[Row]| of.iter().take(LOOK_AHEAD).position(|other| rules.is_same_row(row, other));
     let found_later = ahead(&found[0], expected);
     let expected_later = ahead(&expected[0], found);
     match (found_later, expected_later) {
@@ -136,9 +147,8 @@ fn columns(want: &Row, got: &Row, rules: &Rules) -> Vec<(String, String, String)
         if keys.iter().any(|(key, _)| rules.ignore.contains(key)) {
             continue;
         }
-        let tolerance = keys.iter().find_map(|(key, scale)| Some(rules.tolerance.get(key)? * scale));
         let (a, b) = (want.get(name).unwrap_or(&Json::Null), got.get(name).unwrap_or(&Json::Null));
-        if !is_near(a, b, tolerance.unwrap_or(0.0)) {
+        if !is_near(a, b, rules.tolerance(&keys)) {
             differing.push((name.clone(), a.to_string(), b.to_string()));
         }
     }
@@ -250,6 +260,21 @@ mod tests {
             assert_eq!(differences(&a, &b, &rules(&[(key, tolerance)], &[])).is_empty(), passes, "{key}");
         }
         assert!(differences(&a, &b, &rules(&[], &["speed"])).is_empty());
+    }
+
+    #[test]
+    fn rows_are_the_same_where_their_times_are_as_near_as_the_case_says() {
+        let (a, b) = (fixes(&[(0, 1.0), (10, 2.0)]), fixes(&[(1, 1.0), (11, 2.0)]));
+        assert_eq!(differences(&a, &b, &Rules::default()).len(), 4);
+        assert_eq!(differences(&a, &b, &rules(&[], &["ts"])), []);
+        assert_eq!(differences(&a, &b, &rules(&[], &["gps_data.ts"])), []);
+        assert_eq!(differences(&a, &b, &rules(&[("ts", 1e6)], &[])), []);
+        assert_eq!(differences(&a, &b, &rules(&[("ts", 999_999.0)], &[])).len(), 4);
+        let other = fixes(&[(1, 1.0), (11, 2.5)]);
+        assert!(matches!(
+            &differences(&a, &other, &rules(&[], &["ts"]))[..],
+            [Difference::Changed { number: 2, .. }]
+        ));
     }
 
     #[test]

@@ -96,6 +96,15 @@ fn limits(limits: &Limits, out: &mut Vec<u8>) -> std::io::Result<()> {
 /// What a component imports and exports.
 fn decode(bytes: &[u8]) -> Result<World, Failure> {
     let refuse = |why: String| format!("not a WebAssembly component: {why}");
+    // The version and the layer: what a core module has is 1 and 0.
+    match bytes.split_at_checked(8).map(|(head, _)| (&head[..4], head[6])) {
+        Some((b"\0asm", 0)) => {
+            let why = "it is a core module: `milepost transform build` makes a component of it";
+            return Err(refuse(why.into()).into());
+        }
+        Some((b"\0asm", _)) => {}
+        _ => return Err(refuse("it is no WebAssembly at all".into()).into()),
+    }
     match wit_component::decode(bytes).map_err(|e| refuse(format!("{e:#}")))? {
         DecodedWasm::Component(resolve, world) => {
             let world = &resolve.worlds[world];

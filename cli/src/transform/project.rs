@@ -71,6 +71,11 @@ impl Project {
     pub(super) fn debug_component(&self) -> PathBuf {
         self.dir.join("target/milepost").join(format!("{}.debug.wasm", self.name))
     }
+
+    /// A file that says which component this is with names: its SHA-256.
+    pub(super) fn debug_digest(&self) -> PathBuf {
+        self.dir.join("target/milepost").join(format!("{}.debug.sha256", self.name))
+    }
 }
 
 /// Whether a transform can have this name: it becomes a folder, a file, a package and a name in reports.

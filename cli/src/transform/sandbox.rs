@@ -5,7 +5,7 @@
 use super::build;
 use super::project::Project;
 use crate::Failure;
-use milepost_transform_host::{Engine, Failure as Refusal, Frame, Limits, Transform};
+use milepost_transform_host::{Engine, EngineSettings, Failure as Refusal, Frame, Limits, Transform};
 use milepost_wire::{Reading, Stream};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -38,19 +38,22 @@ impl Subject {
         if path.is_dir() {
             let project = Project::open(path)?;
             let shipped = build::build(&project)?;
-            let code = std::fs::read(project.debug_component()).unwrap_or_else(|_| shipped.clone());
+            let code = with_names(&project, &shipped).unwrap_or_else(|| shipped.clone());
             let limits = project.limits.limits();
             return Ok(Self { name: project.name, project: Some(project.dir), shipped, code, limits });
         }
-        let shipped = std::fs::read(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
+        let shipped = read(path)?;
         let name = path.file_stem().map_or_else(|| "transform".into(), |n| n.to_string_lossy().into_owned());
         let project = path.parent().filter(|p| p.join(super::project::FILE).is_file());
-        let limits = match project {
-            Some(dir) => Project::open(dir)?.limits.limits(),
-            None => Limits::default(),
+        let (limits, code) = match project {
+            Some(dir) => {
+                let project = Project::open(dir)?;
+                (project.limits.limits(), with_names(&project, &shipped))
+            }
+            None => (Limits::default(), None),
         };
         let project = project.map(Path::to_path_buf);
-        Ok(Self { name, project, code: shipped.clone(), shipped, limits })
+        Ok(Self { name, project, code: code.unwrap_or_else(|| shipped.clone()), shipped, limits })
     }
 
     /// Starts it.
@@ -58,6 +61,26 @@ impl Subject {
         let transform = Transform::load(engine, &self.code, &self.name, params, self.limits.clone())?;
         Ok(Sandbox { transform })
     }
+}
+
+/// A component's file.
+fn read(path: &Path) -> Result<Vec<u8>, Failure> {
+    let failed = |e: std::io::Error| format!("{} cannot be read: {e}", path.display());
+    let (metadata, max) = (path.metadata().map_err(failed)?, EngineSettings::default().max_component_bytes);
+    if !metadata.is_file() || metadata.len() > max as u64 {
+        let (shown, len) = (path.display(), metadata.len());
+        return Err(format!(
+            "{shown} is no component: a component is a file of at most {max} bytes, this has {len}"
+        )
+        .into());
+    }
+    Ok(std::fs::read(path).map_err(failed)?)
+}
+
+/// The same component with names, where the project has built it beside this one.
+fn with_names(project: &Project, shipped: &[u8]) -> Option<Vec<u8>> {
+    let of = std::fs::read_to_string(project.debug_digest()).ok()?;
+    if of.trim() == build::digest(shipped) { std::fs::read(project.debug_component()).ok() } else { None }
 }
 
 /// A transform that runs.
@@ -71,6 +94,14 @@ pub(super) struct Passed {
     /// What goes on: the rows of each stream, then what was derived from them.
     pub rows: Vec<Reading>,
     pub set_aside: Vec<SetAside>,
+}
+
+/// What became of the readings of one stream.
+#[derive(Default)]
+struct Found {
+    rows: Vec<Reading>,
+    derived: Vec<Reading>,
+    set_aside: Vec<SetAside>,
 }
 
 /// A reading that made the transform fail by itself.
@@ -92,37 +123,51 @@ impl Sandbox {
             streams.entry(reading.stream()).or_default().push(i);
         }
         for (stream, indices) in streams {
-            let mut derived = Vec::new();
-            self.feed_stream(&stream, &indices, readings, &mut passed, &mut derived);
-            passed.rows.extend(derived);
+            self.feed_stream(&stream, &indices, readings, &mut passed);
         }
         passed
     }
 
-    fn feed_stream(
-        &mut self,
-        stream: &Stream,
-        indices: &[usize],
-        readings: &[Reading],
-        passed: &mut Passed,
-        derived: &mut Vec<Reading>,
-    ) {
+    /// Readings of one stream. Those that make it fail are found by halving, and the others are given to it once
+    /// more without them, as if they had never come.
+    fn feed_stream(&mut self, stream: &Stream, indices: &[usize], readings: &[Reading], passed: &mut Passed) {
+        let before = self.transform.mark();
+        let mut found = Found::default();
+        self.search(stream, indices, readings, &mut found);
+        if !found.set_aside.is_empty() && found.set_aside.len() < indices.len() {
+            let poison = |i: &usize| found.set_aside.iter().any(|one| one.index == *i);
+            let good = indices.iter().filter(|i| !poison(i)).map(|&i| readings[i].clone());
+            let mut good: Vec<Reading> = good.collect();
+            let after = self.transform.mark();
+            let again = self.transform.back_to(before);
+            match again.and_then(|()| self.transform.apply(stream, &mut good)) {
+                Ok(applied) => (found.rows, found.derived) = (good, applied.derived),
+                // What the parts gave stays. A state that it does not take back was said by its next call.
+                Err(_) => drop(self.transform.back_to(after)),
+            }
+        }
+        passed.rows.extend(found.rows);
+        passed.rows.extend(found.derived);
+        passed.set_aside.extend(found.set_aside);
+    }
+
+    fn search(&mut self, stream: &Stream, indices: &[usize], readings: &[Reading], found: &mut Found) {
         let mut batch = indices.iter().map(|&i| readings[i].clone()).collect();
         let from = Instant::now();
         match (self.transform.apply(stream, &mut batch), indices) {
             (Ok(applied), _) => {
-                passed.rows.extend(batch);
-                derived.extend(applied.derived);
+                found.rows.extend(batch);
+                found.derived.extend(applied.derived);
             }
             (Err(why), &[index]) => {
                 let (spent, memory) = (from.elapsed(), self.transform.usage().memory_bytes);
                 let trace = self.transform.trace().to_vec();
-                passed.set_aside.push(SetAside { index, why, spent, memory, trace });
+                found.set_aside.push(SetAside { index, why, spent, memory, trace });
             }
             (Err(_), _) => {
                 let (first, second) = indices.split_at(indices.len() / 2);
-                self.feed_stream(stream, first, readings, passed, derived);
-                self.feed_stream(stream, second, readings, passed, derived);
+                self.search(stream, first, readings, found);
+                self.search(stream, second, readings, found);
             }
         }
     }

@@ -1,6 +1,6 @@
 //! `milepost transform test`: runs a project's cases in the sandbox.
 
-use super::case::{self, Case};
+use super::case::{self, Case, Ran};
 use super::sandbox::Subject;
 use super::{green, red};
 use crate::{Failure, Outcome};
@@ -39,26 +39,36 @@ pub(super) fn run(options: &Options) -> Result<Outcome, Failure> {
     let found = case::find(dir, &options.cases)?;
     let mut failed = 0;
     for path in &found {
-        let case = Case::open(path)?;
-        let mut ran = case.run(&engine, &subject);
-        match options.bless && ran.problems.is_empty() {
-            true => case.bless(&ran.rows)?,
-            false => case.compare(&mut ran)?,
-        }
-        let (name, rows) = (&case.name, ran.rows.len());
-        if ran.problems.is_empty() {
-            let done = green(if options.bless { "written" } else { "ok" }, colours);
-            println!("case {name}: {done}, {} readings in, {rows} rows out", case.len());
-            continue;
-        }
+        let name = case::name(path);
+        let problems = match run_case(path, &engine, &subject, options.bless) {
+            Ok((case, ran)) if ran.problems.is_empty() => {
+                let (done, rows) =
+                    (green(if options.bless { "written" } else { "ok" }, colours), ran.rows.len());
+                println!("case {name}: {done}, {} readings in, {rows} rows out", case.len());
+                continue;
+            }
+            Ok((_, ran)) => ran.problems,
+            // The other cases are run all the same.
+            Err(why) => vec![format!("  {why}")],
+        };
         failed += 1;
         println!("case {name}: {}", red("FAILED", colours));
-        for problem in &ran.problems {
+        for problem in &problems {
             println!("{}", coloured(problem, colours));
         }
     }
     println!("{} passed, {failed} failed", found.len() - failed);
     Ok(if failed == 0 { Outcome::Good } else { Outcome::Bad })
+}
+
+fn run_case(path: &Path, engine: &Engine, subject: &Subject, bless: bool) -> Result<(Case, Ran), Failure> {
+    let case = Case::open(path)?;
+    let mut ran = case.run(engine, subject);
+    match bless && ran.problems.is_empty() {
+        true => case.bless(&ran.rows)?,
+        false => case.compare(&mut ran),
+    }
+    Ok((case, ran))
 }
 
 /// Shows what transforms log, on standard error.

@@ -15,6 +15,7 @@ use std::hash::{Hash, Hasher};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 use wasmtime::component::Component;
 
 /// The key's file.
@@ -27,8 +28,8 @@ const PURPOSE: &[u8] = b"milepost compiled transform 1";
 const MAC: usize = 32;
 /// The bytes of the key.
 const KEY_BYTES: usize = 64;
-/// The most files that are kept.
-const FILES_MAX: usize = 32;
+/// The most files that are kept: as many transforms as an agent may have, and as many that were there before.
+const FILES_MAX: usize = 64;
 /// The most bytes that a file may have: a component of the largest size that is allowed compiles to less.
 const BYTES_MAX: u64 = 512 << 20;
 
@@ -53,7 +54,7 @@ impl Cache {
     /// The component, where this folder has it and it is ours.
     pub(crate) fn load(&self, wasm: &wasmtime::Engine, digest: &[u8; 32]) -> Option<Component> {
         let path = self.path(digest);
-        let mut file = File::open(&path).ok()?;
+        let mut file = open(&path).ok()?;
         if file.metadata().ok()?.len() > BYTES_MAX {
             return None;
         }
@@ -65,6 +66,7 @@ impl Cache {
             tracing::warn!(%path, "Compiled code that is not by this agent is not run; it is compiled again");
             return None;
         };
+        let _ = file.set_modified(now());
         // SAFETY: the MAC says that these bytes are what `store` got from `serialize` for this engine and
         // this component; they are in memory that nobody else writes.
         unsafe { Component::deserialize(wasm, code) }.ok()
@@ -132,12 +134,30 @@ impl Cache {
     }
 }
 
+/// When a file is used: the oldest are removed, those that were not used for longest.
+#[expect(clippy::disallowed_methods, reason = "it orders files beside the times that the system gave them")]
+fn now() -> SystemTime {
+    SystemTime::now()
+}
+
+/// Opens a file to read. To open a pipe would wait for somebody who writes into it.
+fn open(path: &Path) -> io::Result<File> {
+    match fs::metadata(path)?.is_file() {
+        true => File::open(path),
+        false => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file")),
+    }
+}
+
 /// The key, where there is one that nobody else can have read or put there.
 fn read_key(dir: &Path) -> io::Result<Option<[u8; KEY_BYTES]>> {
     let path = dir.join(KEY);
-    let mut file = match File::open(&path) {
+    let mut file = match open(&path) {
         Ok(file) => file,
         Err(why) if why.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(why) if why.kind() == io::ErrorKind::InvalidInput => {
+            fs::remove_file(&path)?;
+            return Ok(None);
+        }
         Err(why) => return Err(why),
     };
     let (key, folder) = (file.metadata()?, fs::metadata(dir)?);

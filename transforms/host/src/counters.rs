@@ -21,7 +21,7 @@ pub struct Counters {
     pub failures: AtomicU64,
     /// Instances made after the first.
     pub restarts: AtomicU64,
-    /// Bytes of log text that were over the limit.
+    /// Bytes of log text that were over a limit.
     pub log_dropped: AtomicU64,
     /// Metrics that were not kept: too many, or a name that cannot be.
     pub metrics_dropped: AtomicU64,
@@ -30,5 +30,20 @@ pub struct Counters {
 impl Counters {
     pub(crate) fn add(counter: &AtomicU64, n: usize) {
         counter.fetch_add(n as u64, Relaxed);
+    }
+
+    fn of_readings(&self) -> [&AtomicU64; 5] {
+        [&self.received, &self.emitted, &self.taken_out, &self.added, &self.derived]
+    }
+
+    /// What calls that succeeded did.
+    pub(crate) fn counts(&self) -> [u64; 5] {
+        self.of_readings().map(|counter| counter.load(Relaxed))
+    }
+
+    pub(crate) fn set_counts(&self, counts: [u64; 5]) {
+        for (counter, count) in self.of_readings().into_iter().zip(counts) {
+            counter.store(count, Relaxed);
+        }
     }
 }

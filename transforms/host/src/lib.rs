@@ -31,5 +31,5 @@ pub use counters::Counters;
 pub use engine::{Engine, EngineSettings, is_offered};
 pub use failure::{EngineError, Failure, LoadError};
 pub use limits::Limits;
-pub use transform::{Applied, Output, State, Transform};
+pub use transform::{Applied, Mark, Output, State, Transform};
 pub use usage::{Frame, Usage};

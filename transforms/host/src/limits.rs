@@ -21,7 +21,8 @@ pub struct Limits {
     pub output_rows: usize,
     /// Bytes that one call may hand back, decoded; 8 MiB.
     pub output_bytes: usize,
-    /// Log text of one call; 4 KiB. What is more is not logged, and counted.
+    /// Log text of one call, 64 bytes for each line included; 4 KiB. As much a second in the long run, and 16 times
+    /// as much at once. What is more is not logged, and counted.
     pub log_bytes: usize,
     /// Keys and values that a transform stores, and its snapshot, each; 64 KiB.
     pub state_bytes: usize,

@@ -12,11 +12,19 @@ use crate::usage::{self, Frame, Usage};
 use milepost_wire::stream::check_name;
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
 
 /// What a stored key costs beside its bytes.
 const KEY_COST: usize = 32;
+/// What a line of the log costs beside its text: about what time, level and the transform's name take.
+const LINE_COST: usize = 64;
+/// In the long run a transform logs what is allowed for one call in each second, and so many of them at once.
+const LOG_BURST: u32 = 16;
+/// Of a panic's message so much is kept, whatever room the log has.
+const SAID_MAX: usize = 1024;
+/// Readings that are so much older than the logical clock set it back: what had set it was wrong.
+const CLOCK_BACK_US: i64 = 6 * 3600 * 1_000_000;
 
 /// What a transform may call, and what it is held to.
 pub(crate) struct Host {
@@ -25,6 +33,8 @@ pub(crate) struct Host {
     counters: Arc<Counters>,
     /// Why the call fails, where the host knows better than the trap.
     failure: Option<Failure>,
+    /// The bytes of memory that the guest was refused last in this call.
+    refused: Option<usize>,
     /// The last line logged as an error: a panic's message, where the guest traps next.
     said: Option<String>,
     /// Where the last call failed.
@@ -32,6 +42,7 @@ pub(crate) struct Host {
     /// What the calls for a batch used so far; `None` where it is not counted.
     fuel: Option<u64>,
     log_left: usize,
+    log_rate: LogRate,
     /// Linear memory of the instance, and what it was when the instance began to work.
     memory: usize,
     memory_at_start: usize,
@@ -42,6 +53,29 @@ pub(crate) struct Host {
     stored: Stored,
     metrics: BTreeMap<String, f64>,
     new_metrics: BTreeMap<String, f64>,
+}
+
+/// What a transform may log in the long run, whatever it may log in a call.
+struct LogRate {
+    /// When the allowance is whole again.
+    whole_at: Instant,
+    /// It was said that lines are left out.
+    said: bool,
+}
+
+impl LogRate {
+    /// Whether a line of this cost may be written now, with so many bytes a second.
+    fn takes(&mut self, now: Instant, cost: usize, a_second: usize) -> bool {
+        if now >= self.whole_at {
+            (self.whole_at, self.said) = (now, false);
+        }
+        let costs = Duration::from_secs_f64(cost as f64 / a_second.max(1) as f64);
+        let fits = self.whole_at + costs <= now + Duration::from_secs(1) * LOG_BURST;
+        if fits {
+            self.whole_at += costs;
+        }
+        fits
+    }
 }
 
 /// Keys and values, and what they were before the call.
@@ -106,10 +140,12 @@ impl Host {
             name,
             counters,
             failure: None,
+            refused: None,
             said: None,
             trace: Vec::new(),
             fuel: None,
             log_left: 0,
+            log_rate: LogRate { whole_at: Instant::now(), said: false },
             memory: 0,
             memory_at_start: 0,
             cpu_limit: limits.cpu,
@@ -136,19 +172,34 @@ impl Host {
         self.asked_for_the_time
     }
 
+    pub(crate) fn set_asked_for_the_time(&mut self, asked: bool) {
+        self.asked_for_the_time = asked;
+    }
+
     /// Sets the logical clock to what it was when the transform asked for it.
     pub(crate) fn restore_now(&mut self, now_us: Option<i64>) {
         self.now_us = now_us.unwrap_or(i64::MIN);
         self.asked_for_the_time = now_us.is_some();
     }
 
-    /// Sets the logical clock forward.
+    /// Sets the logical clock.
     pub(crate) fn set_now(&mut self, now_us: i64) {
         self.now_us = now_us;
     }
 
+    /// Sets the logical clock by the newest reading of a batch.
+    pub(crate) fn advance(&mut self, newest_us: i64) {
+        if newest_us > self.now_us || newest_us < self.now_us.saturating_sub(CLOCK_BACK_US) {
+            self.now_us = newest_us;
+        }
+    }
+
     pub(crate) fn metrics(&self) -> &BTreeMap<String, f64> {
         &self.metrics
+    }
+
+    pub(crate) fn set_metrics(&mut self, metrics: BTreeMap<String, f64>) {
+        self.metrics = metrics;
     }
 
     pub(crate) fn stored(&self) -> &BTreeMap<String, Vec<u8>> {
@@ -173,7 +224,7 @@ impl Host {
     /// Before a call of the transform.
     pub(crate) fn begin(&mut self) {
         self.log_left = self.limits.log_bytes;
-        (self.failure, self.said, self.fuel) = (None, None, None);
+        (self.failure, self.refused, self.said, self.fuel) = (None, None, None, None);
         self.trace.clear();
     }
 
@@ -223,14 +274,22 @@ impl Host {
         if error.chain().any(|e| e.to_string().contains("fuel allocated for hostcalls")) {
             return Failure::OutputLimit { unit: "bytes", limit: self.limits.output_bytes };
         }
-        let trap = match error.downcast_ref::<Trap>() {
+        let (trap, limit) = (error.downcast_ref::<Trap>(), self.limits.memory_bytes);
+        if let (Some(Trap::UnreachableCodeReached), None, Some(wanted)) = (trap, &self.said, self.refused) {
+            // So ends who cannot go on without.
+            return Failure::MemoryLimit { wanted, limit };
+        }
+        let mut why = match trap {
             Some(trap) => trap.to_string(),
             None => error.root_cause().to_string(),
         };
-        Failure::Trap(match self.said.take() {
-            Some(said) => format!("{said} ({trap})"),
-            None => trap,
-        })
+        if let Some(said) = self.said.take() {
+            why = format!("{said} ({why})");
+        }
+        if let Some(wanted) = self.refused {
+            why += &format!("; before, it asked for {wanted} bytes of memory, and may have {limit}");
+        }
+        Failure::Trap(why)
     }
 }
 
@@ -239,8 +298,8 @@ impl ResourceLimiter for Host {
         let wanted = self.memory.saturating_sub(current).saturating_add(desired);
         let limit = self.limits.memory_bytes;
         if wanted > limit {
-            // The guest sees -1; if it then gives up, this is why.
-            self.failure.get_or_insert(Failure::MemoryLimit { wanted, limit });
+            // The guest sees -1; if it then gives up without a word, this is why.
+            (self.refused, self.said) = (Some(wanted), None);
             return Ok(false);
         }
         self.memory = wanted;
@@ -256,13 +315,22 @@ impl types::Host for Host {}
 
 impl host::Host for Host {
     fn log(&mut self, level: host::Level, message: String) -> wasmtime::Result<()> {
-        let mut end = message.len().min(self.log_left);
-        while !message.is_char_boundary(end) {
-            end -= 1;
+        if level == host::Level::Error {
+            self.said = Some(start_of(&message, SAID_MAX).into());
         }
-        Counters::add(&self.counters.log_dropped, message.len() - end);
-        self.log_left -= end;
-        let (transform, text) = (&*self.name, &message[..end]);
+        let mut text = start_of(&message, self.log_left.saturating_sub(LINE_COST));
+        if !text.is_empty() {
+            let cost = text.len() + LINE_COST;
+            self.log_left -= cost;
+            if !self.log_rate.takes(Instant::now(), cost, self.limits.log_bytes) {
+                text = "";
+            }
+        }
+        Counters::add(&self.counters.log_dropped, message.len() - text.len());
+        let transform = &*self.name;
+        if text.len() < message.len() && !std::mem::replace(&mut self.log_rate.said, true) {
+            tracing::warn!(transform, "It logs too much: some of it is left out");
+        }
         if text.is_empty() {
             return Ok(());
         }
@@ -270,10 +338,7 @@ impl host::Host for Host {
             host::Level::Debug => tracing::debug!(transform, "{text}"),
             host::Level::Info => tracing::info!(transform, "{text}"),
             host::Level::Warn => tracing::warn!(transform, "{text}"),
-            host::Level::Error => {
-                tracing::error!(transform, "{text}");
-                self.said = Some(text.into());
-            }
+            host::Level::Error => tracing::error!(transform, "{text}"),
         }
         Ok(())
     }
@@ -291,7 +356,8 @@ impl host::Host for Host {
 
     fn now_us(&mut self) -> wasmtime::Result<i64> {
         self.asked_for_the_time = true;
-        Ok(self.now_us)
+        // Before the first reading.
+        Ok(if self.now_us == i64::MIN { 0 } else { self.now_us })
     }
 
     fn state_get(&mut self, key: String) -> wasmtime::Result<Option<Vec<u8>>> {
@@ -302,6 +368,15 @@ impl host::Host for Host {
         let limit = self.limits.state_bytes;
         self.stored.put(key, value, limit).map_err(|wanted| self.fail(Failure::StateLimit { wanted, limit }))
     }
+}
+
+/// The beginning of a text, at most so many bytes.
+fn start_of(text: &str, max: usize) -> &str {
+    let mut end = text.len().min(max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
 }
 
 /// A running instance.
@@ -361,11 +436,7 @@ impl Instance {
         }
         let host = self.store.data_mut();
         match result {
-            Ok(result) => {
-                // It was refused memory and went on without.
-                host.failure = None;
-                Ok(result)
-            }
+            Ok(result) => Ok(result),
             Err(e) => Err(host.explain(&e)),
         }
     }
@@ -380,7 +451,6 @@ fn at_tick(host: &mut Host) -> UpdateDeadline {
         return UpdateDeadline::Continue(1);
     }
     let limit = host.cpu_limit;
-    // Whatever else the guest was refused and went on without.
     host.failure = Some(Failure::CpuLimit { limit });
     UpdateDeadline::Interrupt
 }
@@ -402,6 +472,19 @@ mod tests {
         stored.put("c".into(), Some(vec![3]), 1000).unwrap();
         stored.undo();
         assert_eq!((stored.now, stored.bytes), (before, bytes));
+    }
+
+    #[test]
+    fn a_log_is_bounded_in_the_long_run() {
+        let start = Instant::now();
+        let mut rate = LogRate { whole_at: start, said: false };
+        let mut written = 0;
+        for ms in 0..60_000 {
+            let now = start + Duration::from_millis(ms);
+            written += if rate.takes(now, 1000, 4096) { 1000 } else { 0 };
+        }
+        assert!((4096 * 74..=4096 * 76).contains(&written), "{written}");
+        assert!(rate.takes(start + Duration::from_secs(80), 16 * 4096, 4096), "it is whole again");
     }
 
     #[test]

@@ -49,6 +49,15 @@ pub struct State {
     pub next_tick_us: Option<i64>,
 }
 
+/// What a transform was at some moment, for [`Transform::back_to`].
+#[derive(Clone, Debug)]
+pub struct Mark {
+    state: State,
+    asked_for_the_time: bool,
+    metrics: BTreeMap<String, f64>,
+    counts: [u64; 5],
+}
+
 /// A transform in its sandbox. `Send`, one thread at a time; calls are synchronous and end within
 /// [`Limits::cpu`].
 ///
@@ -183,6 +192,25 @@ impl Transform {
         self.start().map(drop)
     }
 
+    /// What it is now, counts included.
+    pub fn mark(&mut self) -> Mark {
+        let (state, counts) = (self.state(), self.counters.counts());
+        let host = self.host();
+        let (asked_for_the_time, metrics) = (host.has_asked_for_the_time(), host.metrics().clone());
+        Mark { state, asked_for_the_time, metrics, counts }
+    }
+
+    /// Makes it what it was, as if the calls since then had never been. Fails as [`Transform::set_state`] does.
+    pub fn back_to(&mut self, mark: Mark) -> Result<(), Failure> {
+        let Mark { state, asked_for_the_time, metrics, counts } = mark;
+        let done = self.set_state(state);
+        self.counters.set_counts(counts);
+        let host = self.host();
+        host.set_asked_for_the_time(asked_for_the_time);
+        host.set_metrics(metrics);
+        done
+    }
+
     /// Lets it work on a batch in place: what it keeps is not moved, what it takes out is removed, what it
     /// changes is replaced. All of `readings` are of `stream`. On failure nothing has changed.
     pub fn apply(&mut self, stream: &Stream, readings: &mut Vec<Reading>) -> Result<Applied, Failure> {
@@ -272,15 +300,18 @@ impl Transform {
         };
         let host = instance.host();
         host.begin();
-        host.set_now(host.now_us().max(newest));
+        host.advance(newest);
         let (now_us, limits) = (host.now_us(), host.limits().clone());
         let cpu = limits.cpu / part.max(1);
         let output = instance.call(cpu, |exports, store| packed::call_process(exports, store, batch))?;
         let mut verdict = Verdict::check(output.map_err(Failure::GuestError)?, stream, len, &limits)?;
         if self.tick_every_us > 0 {
-            let due = *self.next_tick_us.get_or_insert(now_us.saturating_add(self.tick_every_us));
+            let next = now_us.saturating_add(self.tick_every_us);
+            // The clock may have been set back.
+            let due = self.next_tick_us.map_or(next, |due| due.min(next));
+            self.next_tick_us = Some(due);
             if now_us >= due {
-                self.next_tick_us = Some(now_us.saturating_add(self.tick_every_us));
+                self.next_tick_us = Some(next);
                 let rows = instance.call(cpu, |exports, store| exports.call_tick(store, now_us))?;
                 verdict.add_derived(rows.map_err(Failure::GuestError)?, stream, &limits)?;
             }

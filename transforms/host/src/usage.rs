@@ -15,7 +15,7 @@ pub struct Usage {
     pub stored_bytes: usize,
     /// The last snapshot.
     pub snapshot_bytes: usize,
-    /// Log text that was written.
+    /// Log text that was written, with what each line costs.
     pub log_bytes: usize,
 }
 

@@ -1,9 +1,11 @@
 //! Compiled code on disk: used again by the engine that made it, and run by nobody when it was touched.
 
 use milepost_transform_host::{Engine, EngineSettings, Limits, Transform};
-use std::fs;
+use std::fs::{self, File};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, SystemTime};
 
 fn component(name: &str) -> Vec<u8> {
     fs::read(Path::new("../prebuilt").join(format!("{name}.wasm"))).unwrap()
@@ -80,6 +82,38 @@ fn a_key_that_others_can_read_is_not_trusted() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).unwrap();
     assert_eq!(compilations(dir.path(), "downsample"), 1);
     assert_ne!(fs::read(&key).unwrap(), before);
+}
+
+#[test]
+fn what_is_no_file_is_not_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    compilations(dir.path(), "downsample");
+    for name in [compiled_files(dir.path()).remove(0), dir.path().join("key")] {
+        fs::remove_file(&name).unwrap();
+        assert!(Command::new("mkfifo").arg(&name).status().unwrap().success());
+        assert_eq!(compilations(dir.path(), "downsample"), 1, "{}", name.display());
+        assert_eq!(compilations(dir.path(), "downsample"), 0, "{}", name.display());
+    }
+}
+
+#[test]
+fn what_was_not_used_for_longest_goes_first() {
+    let dir = tempfile::tempdir().unwrap();
+    compilations(dir.path(), "downsample");
+    let used = compiled_files(dir.path()).remove(0);
+    let engine = used.file_name().unwrap().to_str().unwrap().split_once('.').unwrap().1.to_owned();
+    let last_used = |path: &Path, day: u64| {
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(day * 86_400);
+        File::options().append(true).create(true).open(path).unwrap().set_modified(time).unwrap();
+    };
+    last_used(&used, 1);
+    for day in 2..65 {
+        last_used(&dir.path().join(format!("{day:064x}.{engine}")), day);
+    }
+    assert_eq!(compilations(dir.path(), "downsample"), 0);
+    assert_eq!(compilations(dir.path(), "harsh_driving"), 1);
+    assert_eq!(compiled_files(dir.path()).len(), 64);
+    assert!(used.exists() && !dir.path().join(format!("{:064x}.{engine}", 2)).exists());
 }
 
 #[test]

@@ -204,8 +204,8 @@ fn an_error_of_its_own_is_passed_on() {
 fn log_text_over_the_limit_is_cut_off_and_counted() {
     let mut transform = load("log").unwrap();
     transform.process(&Stream::Gps, &[bad_fix()]).unwrap();
-    // 10,000 lines "line 0" to "line 9999", less 4 KiB.
-    assert_eq!(transform.counters().log_dropped.load(Relaxed), 88_890 - 4096);
+    // Of 10,000 lines "line 0" to "line 9999" ten of 6 + 64 bytes and 47 of 7 + 64 go into 4 KiB.
+    assert_eq!(transform.counters().log_dropped.load(Relaxed), 88_890 - (10 * 6 + 47 * 7));
 }
 
 #[test]
@@ -224,31 +224,52 @@ fn what_goes_wrong_in_init_is_said_at_start() {
 }
 
 #[test]
-fn bisecting_gives_what_a_run_without_the_bad_reading_gives() {
-    let mut with = load("panic").unwrap();
-    let mut without = load("panic").unwrap();
-    let good = drive::fixes(40, 3);
-    let mut readings = good.clone();
-    readings.insert(17, bad_fix());
+fn what_is_undone_has_never_been() {
+    let mut one = load("clock").unwrap();
+    let mut other = load("clock").unwrap();
+    let drive = drive::fixes(40, 3);
+    let (before, after) = drive.split_at(20);
+    one.process(&Stream::Gps, before).unwrap();
+    other.process(&Stream::Gps, before).unwrap();
 
-    let mut got = Vec::new();
-    let mut poison = Vec::new();
-    let mut todo = vec![&readings[..]];
-    while let Some(part) = todo.pop() {
-        match with.process(&Stream::Gps, part) {
-            Ok(out) => got.extend(out.readings),
-            Err(_) if part.len() == 1 => poison.push(part[0].clone()),
-            Err(_) => {
-                let (left, right) = part.split_at(part.len() / 2);
-                todo.extend([right, left]);
-            }
-        }
-    }
-    let expected = without.process(&Stream::Gps, &good).unwrap();
-    let (rows, derived): (Vec<_>, Vec<_>) = got.into_iter().partition(|r| r.stream() == Stream::Gps);
-    assert_eq!([rows, derived].concat(), expected.readings);
-    assert_eq!(poison, [bad_fix()]);
-    assert_eq!(with.state(), without.state());
+    let mark = one.mark();
+    one.process(&Stream::Gps, &drive::fixes(90, 4)).unwrap();
+    one.back_to(mark).unwrap();
+    assert_eq!((one.state(), one.metrics()), (other.state(), other.metrics()));
+    let outputs = [&mut one, &mut other].map(|t| t.process(&Stream::Gps, after).unwrap());
+    assert_eq!(outputs[0], outputs[1]);
+    assert_eq!((one.state(), one.metrics()), (other.state(), other.metrics()));
+    let counts = [&one, &other].map(|t| t.counters().received.load(Relaxed));
+    assert_eq!(counts, [40, 40]);
+}
+
+#[test]
+fn a_wrong_date_does_not_silence_the_ticks() {
+    let mut transform = load("clock").unwrap();
+    let at = |s: i64| drive::fixes(1, 1).into_iter().map(move |r| Reading { ts: s * 1_000_000, ..r });
+    let mut ticks = |s: i64| {
+        let out = transform.process(&Stream::Gps, &at(s).collect::<Vec<_>>()).unwrap();
+        let ticked = |r: &Reading| matches!(&r.body, Body::Derived(row) if row.stream.as_str() == "ticked");
+        out.readings.iter().filter(|r| ticked(r)).map(|r| r.ts / 1_000_000).collect::<Vec<_>>()
+    };
+    let (today, in_2099) = (1_772_438_400, 4_070_908_800);
+    assert_eq!(ticks(today), []);
+    assert_eq!(ticks(today + 1), [today + 1]);
+    assert_eq!(ticks(in_2099), [in_2099], "so it seems");
+    assert_eq!(ticks(today + 2), []);
+    assert_eq!(ticks(today + 3), [today + 3]);
+    // What is only late is of no concern to the clock.
+    assert_eq!(ticks(today - 3600), []);
+    assert_eq!(ticks(today + 4), [today + 4]);
+}
+
+#[test]
+fn memory_that_was_refused_is_named_beside_what_failed_then() {
+    let recursed = survives("want too much, then recurse").to_string();
+    assert!(recursed.contains("call stack exhausted"), "{recursed}");
+    assert!(recursed.contains("bytes of memory, and may have 16777216"), "{recursed}");
+    let panicked = survives("want too much, then panic").to_string();
+    assert!(panicked.contains("is bad") && panicked.contains("may have 16777216"), "{panicked}");
 }
 
 #[test]

@@ -3116,7 +3116,8 @@ pub mod milepost {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// Writes to the agent's log. A few KiB a call; what is more is cut off, and counted.
+            /// Writes to the agent's log: 4 KiB a call by default, as much a second in the long run, and 64 bytes of it
+            /// for each line. What is more is cut off, and counted.
             #[allow(async_fn_in_trait)]
             pub fn log(level: Level, message: &str) -> () {
                 unsafe {
@@ -3158,7 +3159,8 @@ pub mod milepost {
                 }
             }
             #[allow(unused_unsafe, clippy::all)]
-            /// The logical clock: event time of the newest reading so far, µs since 1970 UTC. There is no other.
+            /// The logical clock: event time of the newest reading so far, µs since 1970 UTC; 0 before the first. There
+            /// is no other. It goes back where a whole batch is more than six hours older: what had set it was wrong.
             #[allow(async_fn_in_trait)]
             pub fn now_us() -> i64 {
                 unsafe {

@@ -8,7 +8,7 @@ use crate::bindings::milepost::transform::host as imp;
 #[cfg(not(target_family = "wasm"))]
 use crate::testing::stand_in as imp;
 
-/// Writes to the agent's log: a few KiB a batch, what is more is cut off.
+/// Writes to the agent's log: a few KiB a batch, and as much a second; what is more is cut off.
 pub fn log(level: Level, message: &str) {
     imp::log(level, message);
 }
@@ -18,7 +18,8 @@ pub fn metric_add(name: &str, value: f64) {
     imp::metric_add(name, value);
 }
 
-/// The logical clock: event time of the newest reading so far, µs since 1970 UTC.
+/// The logical clock: event time of the newest reading so far, µs since 1970 UTC; 0 before the first. It goes
+/// back where a whole batch is more than six hours older: what had set it was wrong.
 pub fn now_us() -> i64 {
     imp::now_us()
 }

@@ -131,6 +131,52 @@ fn the_poison_reading_alone_is_set_aside() {
 }
 
 #[test]
+fn poison_leaves_no_trace_in_what_a_transform_says_and_remembers() {
+    const HOSTILE: &[u8] = include_bytes!("../../../../transforms/host/tests/guests/hostile.wasm");
+    #[derive(Default)]
+    struct All(Vec<(Stream, Vec<Reading>)>, usize);
+    impl Outlet for All {
+        fn emit(&mut self, stream: &Stream, readings: Vec<Reading>, _: &[Digest]) {
+            self.0.push((stream.clone(), readings));
+        }
+        fn poison(&mut self, _: &Arc<str>, _: Reading, _: &Failure, _: bool) {
+            self.1 += 1;
+        }
+    }
+    let engine = milepost_transform_host::Engine::new(&Default::default()).unwrap();
+    // Says what time it sees at each fix, and ticks each second.
+    let clock = || {
+        let params = [("how".into(), "clock".into())].into();
+        let transform = Transform::load(&engine, HOSTILE, "clock", params, Default::default()).unwrap();
+        let plain = link(1, Stream::Gps, OnFailure::DeadLetter, fails_on(&[]));
+        chain([Link { step: Box::new(transform), ..plain }])
+    };
+    let bad = |ts: i64| {
+        let Body::Gps(fix) = gps(ts).body else { unreachable!() };
+        Reading { body: Gps { fix: 99, ..fix }.into(), ..gps(ts) }
+    };
+    let good: Vec<Reading> = (0..60).map(|n| gps(n * 100_000)).collect();
+    for poison in [vec![0], vec![20], vec![60], vec![3, 17, 18, 40], vec![59, 60, 61]] {
+        let (mut with, mut without) = (clock(), clock());
+        let (mut got, mut expected) = (All::default(), All::default());
+        let mut readings = good[..40].to_vec();
+        for at in poison.iter().filter(|at| **at < 40) {
+            readings.insert(*at, bad(*at as i64 * 100_000 + 7));
+        }
+        let mut rest = good[40..].to_vec();
+        // The newest of all, and far ahead.
+        rest.extend(poison.iter().filter(|at| **at >= 40).map(|at| bad(*at as i64 * 100_000_000)));
+        with.run(&Stream::Gps, readings, &mut got).unwrap();
+        with.run(&Stream::Gps, rest, &mut got).unwrap();
+        without.run(&Stream::Gps, good[..40].to_vec(), &mut expected).unwrap();
+        without.run(&Stream::Gps, good[40..].to_vec(), &mut expected).unwrap();
+        assert_eq!(got.1, poison.len());
+        assert_eq!(got.0, expected.0, "{poison:?}");
+        assert_eq!(with.memory(), without.memory(), "{poison:?}");
+    }
+}
+
+#[test]
 fn poison_may_pass_in_its_place_and_then_its_lineage_says_so() {
     let mut chain = chain([
         link(1, Stream::Gps, OnFailure::Pass, fails_on(&[2])),

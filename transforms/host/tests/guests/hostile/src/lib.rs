@@ -33,10 +33,24 @@ impl Transform for Hostile {
         }
     }
 
+    fn tick(&mut self, now_us: i64, out: &mut Out) {
+        let (seen, now) = (self.seen, host::now_us());
+        out.derive("ticked", &Gps::at(now_us, 0.0, 0.0), |row| {
+            row.set("seen", seen).set("now", now);
+        });
+    }
+
     fn gps(&mut self, fix: &Gps, out: &mut Out) -> Next<Gps> {
         self.seen += 1;
         let stored = host::state_get("seen").and_then(|b| b.try_into().ok()).map_or(0, i64::from_le_bytes);
         host::state_put("seen", &(stored + 1).to_le_bytes());
+        if self.how == "clock" {
+            let now = host::now_us();
+            out.derive("clock", fix, |row| {
+                row.set("now", now);
+            });
+            host::metric_add("fixes", 1.0);
+        }
         if fix.fix != 99 {
             let seen = self.seen;
             out.derive("seen", fix, |row| {
@@ -106,6 +120,15 @@ impl Transform for Hostile {
                 });
                 Next::Keep
             }
+            "want too much, then recurse" => {
+                assert!(Vec::<u8>::new().try_reserve(100 << 20).is_err());
+                Next::keep_if(recurse(fix.ts_us) == 0)
+            }
+            "want too much, then panic" => {
+                assert!(Vec::<u8>::new().try_reserve(100 << 20).is_err());
+                panic!("fix {} is bad", fix.ts_us)
+            }
+            "clock" => panic!("fix {} is bad", fix.ts_us),
             "give back" => Next::Change(*fix),
             "fail" => {
                 out.fail("this fix is bad");
@@ -151,9 +174,10 @@ mod component {
     impl Guest for Component {
         fn init(params: Vec<(String, String)>) -> Result<Plan, String> {
             std::panic::set_hook(Box::new(|panic| host::log(Level::Error, &panic.to_string())));
+            let ticks = params.iter().any(|(_, how)| how == "clock");
             let (runner, plan) = Runner::init(params)?;
             RUNNER.set(Some(runner));
-            Ok(plan)
+            Ok(Plan { tick_every_ms: if ticks { 1000 } else { 0 }, ..plan })
         }
         fn process(readings: Batch) -> Result<Output, String> {
             let mut output = with(|runner| runner.process(readings))?;
