@@ -4,7 +4,7 @@ use super::Control;
 use super::chain::{Link, NotTaken};
 use crate::config::TransformConfig;
 use crate::kernel;
-use milepost_transform_host::{Engine, EngineError, EngineSettings, LoadError, Transform};
+use milepost_transform_host::{Engine, EngineError, EngineSettings, LoadError, Transform, read_component};
 use milepost_wire::frame::MAX_LINEAGE;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -117,25 +117,15 @@ pub(crate) fn countable(configs: &[TransformConfig]) -> Result<(), TransformErro
     }
 }
 
-/// Reads a component's file, no more of it than a component may have.
-fn read(name: &str, path: &Path) -> Result<Vec<u8>, TransformError> {
-    let failed = |why| TransformError::File { name: name.into(), path: path.into(), why };
-    let (metadata, max) =
-        (std::fs::metadata(path).map_err(failed)?, EngineSettings::default().max_component_bytes);
-    if !metadata.is_file() {
-        return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, "it is no file")));
-    }
-    if metadata.len() > max as u64 {
-        let bytes = usize::try_from(metadata.len()).unwrap_or(usize::MAX);
-        return Err(LoadError::TooLarge { name: name.into(), bytes, max }.into());
-    }
-    std::fs::read(path).map_err(failed)
-}
-
 fn link(config: &TransformConfig, engine: &Engine) -> Result<Link, TransformError> {
     let component: Arc<[u8]> = match &config.component {
         Some(component) => component.clone(),
-        None => read(&config.name, &config.path)?.into(),
+        None => read_component(&config.path)
+            .map_err(|why| {
+                let (name, path) = (config.name.clone(), config.path.clone());
+                TransformError::File { name, path, why }
+            })?
+            .into(),
     };
     let limits = config.limits.limits();
     let described = format!("{:?} {limits:?}", config.params);

@@ -5,7 +5,7 @@
 use super::build;
 use super::project::Project;
 use crate::Failure;
-use milepost_transform_host::{Engine, EngineSettings, Failure as Refusal, Frame, Limits, Transform};
+use milepost_transform_host::{Engine, Failure as Refusal, Frame, Limits, Transform, read_component};
 use milepost_wire::{Reading, Stream};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -42,7 +42,7 @@ impl Subject {
             let limits = project.limits.limits();
             return Ok(Self { name: project.name, project: Some(project.dir), shipped, code, limits });
         }
-        let shipped = read(path)?;
+        let shipped = read_component(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
         let name = path.file_stem().map_or_else(|| "transform".into(), |n| n.to_string_lossy().into_owned());
         let project = path.parent().filter(|p| p.join(super::project::FILE).is_file());
         let (limits, code) = match project {
@@ -61,20 +61,6 @@ impl Subject {
         let transform = Transform::load(engine, &self.code, &self.name, params, self.limits.clone())?;
         Ok(Sandbox { transform })
     }
-}
-
-/// A component's file.
-fn read(path: &Path) -> Result<Vec<u8>, Failure> {
-    let failed = |e: std::io::Error| format!("{} cannot be read: {e}", path.display());
-    let (metadata, max) = (path.metadata().map_err(failed)?, EngineSettings::default().max_component_bytes);
-    if !metadata.is_file() || metadata.len() > max as u64 {
-        let (shown, len) = (path.display(), metadata.len());
-        return Err(format!(
-            "{shown} is no component: a component is a file of at most {max} bytes, this has {len}"
-        )
-        .into());
-    }
-    Ok(std::fs::read(path).map_err(failed)?)
 }
 
 /// The same component with names, where the project has built it beside this one.
@@ -142,8 +128,12 @@ impl Sandbox {
             let again = self.transform.back_to(before);
             match again.and_then(|()| self.transform.apply(stream, &mut good)) {
                 Ok(applied) => (found.rows, found.derived) = (good, applied.derived),
-                // What the parts gave stays. A state that it does not take back was said by its next call.
-                Err(_) => drop(self.transform.back_to(after)),
+                // What the parts gave stays.
+                Err(_) => {
+                    if let Err(why) = self.transform.back_to(after) {
+                        eprintln!("milepost: it goes on without what it remembered: {why}");
+                    }
+                }
             }
         }
         passed.rows.extend(found.rows);

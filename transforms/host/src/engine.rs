@@ -6,7 +6,8 @@ use crate::cache::Cache;
 use crate::failure::{EngineError, LoadError};
 use crate::sandbox::Host;
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::Thread;
@@ -263,6 +264,18 @@ fn config(settings: &EngineSettings, memory_reservation: u64) -> Config {
         false => WasmBacktraceDetails::Disable,
     });
     config
+}
+
+/// Reads a component's file: no pipe, which could be waited for, and nothing that is larger than
+/// [`EngineSettings::default`] allows.
+pub fn read_component(path: &Path) -> io::Result<Vec<u8>> {
+    let (metadata, max) = (std::fs::metadata(path)?, EngineSettings::default().max_component_bytes);
+    let refuse = |why| Err(io::Error::new(io::ErrorKind::InvalidInput, why));
+    match metadata.len() {
+        _ if !metadata.is_file() => refuse("it is no file".into()),
+        len if len > max as u64 => refuse(format!("it has {len} bytes, and a component may have {max}")),
+        _ => std::fs::read(path),
+    }
 }
 
 /// Whether a transform may import an interface of this name.

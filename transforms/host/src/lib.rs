@@ -28,7 +28,7 @@ pub mod usage;
 pub mod transform;
 
 pub use counters::Counters;
-pub use engine::{Engine, EngineSettings, is_offered};
+pub use engine::{Engine, EngineSettings, is_offered, read_component};
 pub use failure::{EngineError, Failure, LoadError};
 pub use limits::Limits;
 pub use transform::{Applied, Mark, Output, State, Transform};

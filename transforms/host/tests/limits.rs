@@ -173,6 +173,21 @@ fn a_component_of_100_mb_is_refused_by_its_size() {
 }
 
 #[test]
+fn a_component_s_file_is_neither_waited_for_nor_read_beyond_its_limit() {
+    let dir = tempfile::tempdir().unwrap();
+    let refused =
+        |name: &str| milepost_transform_host::read_component(&dir.path().join(name)).unwrap_err().to_string();
+    std::fs::File::create(dir.path().join("large")).unwrap().set_len(100 << 20).unwrap();
+    assert_eq!(refused("large"), "it has 104857600 bytes, and a component may have 33554432");
+    let pipe = std::process::Command::new("mkfifo").arg(dir.path().join("pipe")).status();
+    assert!(pipe.unwrap().success());
+    assert_eq!(refused("pipe"), "it is no file");
+    assert_eq!(refused("."), "it is no file");
+    std::fs::write(dir.path().join("good"), HOSTILE).unwrap();
+    assert_eq!(milepost_transform_host::read_component(&dir.path().join("good")).unwrap(), HOSTILE);
+}
+
+#[test]
 fn ticks_and_the_logical_clock_are_a_part_of_the_state() {
     let mut one = load("nothing").unwrap();
     assert!(one.remembers(), "it keeps a count");
@@ -221,6 +236,34 @@ fn what_goes_wrong_in_init_is_said_at_start() {
             "{refused}"
         );
     }
+}
+
+#[test]
+fn bisecting_gives_what_a_run_without_the_bad_reading_gives() {
+    let mut with = load("panic").unwrap();
+    let mut without = load("panic").unwrap();
+    let good = drive::fixes(40, 3);
+    let mut readings = good.clone();
+    readings.insert(17, bad_fix());
+
+    let mut got = Vec::new();
+    let mut poison = Vec::new();
+    let mut todo = vec![&readings[..]];
+    while let Some(part) = todo.pop() {
+        match with.process(&Stream::Gps, part) {
+            Ok(out) => got.extend(out.readings),
+            Err(_) if part.len() == 1 => poison.push(part[0].clone()),
+            Err(_) => {
+                let (left, right) = part.split_at(part.len() / 2);
+                todo.extend([right, left]);
+            }
+        }
+    }
+    let expected = without.process(&Stream::Gps, &good).unwrap();
+    let (rows, derived): (Vec<_>, Vec<_>) = got.into_iter().partition(|r| r.stream() == Stream::Gps);
+    assert_eq!([rows, derived].concat(), expected.readings);
+    assert_eq!(poison, [bad_fix()]);
+    assert_eq!(with.state(), without.state());
 }
 
 #[test]
