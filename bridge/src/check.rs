@@ -19,7 +19,7 @@ pub async fn everything<W: Write>(settings: &Settings, checks: &mut Checks<W>) {
         .map(str::to_owned)
         .chain([settings.dead_letter_topic.clone()])
         .collect();
-    match kafka::client(settings.kafka.0.clone().into_iter().collect()) {
+    match kafka::client(crate::kafka::client_config(settings)) {
         Ok(client) => {
             kafka::topics(checks, &client, &topics, kafka::Access::Write);
         }

@@ -78,6 +78,15 @@ pub(crate) enum SendError {
     Failed(Code),
 }
 
+/// The settings that a client of Kafka is made with.
+pub(crate) fn client_config(settings: &settings::Settings) -> ClientConfig {
+    let mut config = milepost_ops::kafka::config();
+    for (name, value) in &settings.kafka.0 {
+        config.set(name, value);
+    }
+    config
+}
+
 /// One generation of producers; a bridge has another one only after a fatal error.
 pub(crate) struct Producer {
     /// Taken only when the producer is dropped.
@@ -99,10 +108,7 @@ impl Producer {
         reports: UnboundedSender<Report>,
         live: Arc<Live>,
     ) -> Result<Self, KafkaError> {
-        let mut config = ClientConfig::new();
-        for (name, value) in &settings.kafka.0 {
-            config.set(name, value);
-        }
+        let mut config = client_config(settings);
         // The promise rests on these three, so they are no settings. With more than one request in flight
         // librdkafka takes one that failed for stored where a later one succeeded; a broker that knows
         // nothing of the producer yet takes the later one as the first.

@@ -20,6 +20,7 @@ mod run;
 mod counters;
 mod monitor;
 pub mod check;
+pub mod redrive;
 #[cfg(test)]
 mod sample;
 

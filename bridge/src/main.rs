@@ -1,6 +1,7 @@
 //! The bridge as a program: reads its settings, runs until a signal, stops in order.
 
 use clap::{Parser, Subcommand};
+use milepost_bridge::redrive::{Done, Reason, redrive};
 use milepost_bridge::{Bridge, DEFAULTS, Settings, check};
 use milepost_ops::check::Checks;
 use std::path::PathBuf;
@@ -30,6 +31,13 @@ enum Command {
     /// Try all that the bridge needs: a line for each thing, and how to mend what is wrong; status 1 if
     /// anything is. A running bridge is not disturbed
     Check,
+    /// Put frames that became dead letters for no fault of their own into the topics of their streams. May be
+    /// run at any time and again: readings that have a row get no second one
+    Redrive {
+        /// Those of this reason; may be repeated
+        #[arg(long = "reason", value_name = "REASON", default_value = "rate")]
+        reasons: Vec<Reason>,
+    },
 }
 
 fn main() -> ExitCode {
@@ -60,6 +68,11 @@ fn run(args: Args) -> Result<ExitCode, Box<dyn std::error::Error>> {
     if let Some(Command::Probe) = args.command {
         let address = listen.ok_or("metrics.listen is empty, so nobody can be asked")?;
         milepost_ops::probe(address)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if let Some(Command::Redrive { reasons }) = args.command {
+        let Done { read, sent, left } = redrive(&settings, &reasons)?;
+        println!("{{\"read\":{read},\"sent\":{sent},\"left\":{left}}}");
         return Ok(ExitCode::SUCCESS);
     }
     // One thread: the work is one task, and librdkafka has threads of its own.

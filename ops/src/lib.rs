@@ -6,6 +6,9 @@
 //! the work itself, so a port that is taken is waited for and whoever asks slowly is cut off.
 #![deny(unsafe_code)]
 
+#[cfg(feature = "kafka")]
+pub mod kafka;
+
 mod log;
 mod metric;
 mod listen;

@@ -29,7 +29,7 @@ const STILL: Duration = Duration::from_secs(30);
 
 /// The settings of the consumer that reads, with a group.
 pub(crate) fn consumer_config(settings: &Settings) -> ClientConfig {
-    let mut config = ClientConfig::new();
+    let mut config = milepost_ops::kafka::config();
     config.set("bootstrap.servers", &settings.brokers);
     config.set("group.id", &settings.group);
     config.set("client.id", "milepost-sink");

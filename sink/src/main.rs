@@ -127,6 +127,13 @@ impl Config {
     }
 }
 
+/// The property of librdkafka that an environment variable sets: `MILEPOST_SINK__KAFKA__SASL_PASSWORD` sets
+/// `sasl.password`.
+fn property(variable: &str) -> Option<String> {
+    let name = variable.strip_prefix("MILEPOST_SINK__KAFKA__")?;
+    Some(name.to_ascii_lowercase().replace('_', "."))
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     // What a check finds is all that it says.
@@ -171,6 +178,7 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(brokers) = arguments.brokers {
         config.sink.brokers = brokers;
     }
+    config.sink.kafka.extend(std::env::vars().filter_map(|(name, value)| Some((property(&name)?, value))));
     if lake.is_empty() || config.sink.brokers.is_empty() {
         return Err(
             "`lake` or `sink.brokers` is empty: name a folder or s3://bucket/prefix, and host:port".into()

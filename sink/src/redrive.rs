@@ -165,7 +165,7 @@ fn mark_key(rest: &str, version: u8) -> String {
 }
 
 fn producer_config(settings: &Settings) -> ClientConfig {
-    let mut config = ClientConfig::new();
+    let mut config = milepost_ops::kafka::config();
     config.set("bootstrap.servers", &settings.brokers);
     config.set("client.id", "milepost-sink-redrive");
     config.set("enable.idempotence", "true");

@@ -15,7 +15,8 @@ pub struct Settings {
     pub group: String,
     /// The topics to read; by default all that carry frames.
     pub topics: Vec<String>,
-    /// More settings for librdkafka, such as `security.protocol`; they come last and win.
+    /// More settings for librdkafka, such as `security.protocol`; they come last and win. The program also takes
+    /// them from the environment: `MILEPOST_SINK__KAFKA__SECURITY_PROTOCOL`.
     pub kafka: BTreeMap<String, String>,
     /// A file is cut at this age of its oldest reading in the sink, in milliseconds.
     pub file_age_ms: u64,

@@ -37,6 +37,8 @@ pub struct Kafka {
     controller: u16,
     first: Node,
     second: Option<Node>,
+    /// The port of the listener that wants TLS and a login.
+    secured: Option<u16>,
     /// Between the first broker and everyone else.
     pub network: Proxy,
 }
@@ -46,6 +48,16 @@ struct Node {
     properties: PathBuf,
     log: PathBuf,
     process: Option<Process>,
+}
+
+/// Who may come in by the listener that wants TLS and a login (SCRAM-SHA-512), and what it shows of itself.
+pub struct Login<'a> {
+    /// The broker's certificate, PEM.
+    pub certificate: &'a Path,
+    /// Its key, PEM.
+    pub key: &'a Path,
+    pub user: &'a str,
+    pub password: &'a str,
 }
 
 /// A record as a test looks at it.
@@ -66,6 +78,15 @@ impl Kafka {
 
     /// As [`Kafka::start`], with properties of the broker's own.
     pub fn start_with(dir: &Path, partitions: i32, properties: &str) -> Option<Self> {
+        Self::begin(dir, partitions, properties, None)
+    }
+
+    /// As [`Kafka::start`], with a listener that wants TLS and a login beside the one of the tests.
+    pub fn start_with_login(dir: &Path, partitions: i32, login: &Login<'_>) -> Option<Self> {
+        Self::begin(dir, partitions, "", Some(login))
+    }
+
+    fn begin(dir: &Path, partitions: i32, properties: &str, login: Option<&Login<'_>>) -> Option<Self> {
         let lib = std::env::var_os("MILEPOST_KAFKA_LIB").map(PathBuf::from).filter(|l| l.is_dir())?;
         let jars = lib.join("*").display().to_string();
         let (port, controller) = (free_port(), free_port());
@@ -76,14 +97,34 @@ impl Kafka {
             log: dir.join("kafka.log"),
             process: None,
         };
-        let roles = format!(
+        let mut roles = format!(
             "process.roles=broker,controller\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{}\n{properties}\n",
             network.port
         );
-        let mut kafka = Self { dir: dir.to_owned(), jars, controller, first, second: None, network };
-        kafka.format(FIRST, &kafka.first.properties, &roles);
+        let secured = login.map(|_| free_port());
+        if let (Some(login), Some(secured)) = (login, secured) {
+            let [certificate, key] =
+                [login.certificate, login.key].map(|file| std::fs::read(file).expect("PEM"));
+            let store = dir.join("server.pem");
+            std::fs::write(&store, [key, certificate].concat()).expect("the key store can be written");
+            // What comes later counts.
+            roles += &format!(
+                "listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller},SECURED://127.0.0.1:{secured}\n\
+                 advertised.listeners=PLAINTEXT://127.0.0.1:{},SECURED://localhost:{secured}\n\
+                 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT,SECURED:SASL_SSL\n\
+                 listener.name.secured.sasl.enabled.mechanisms=SCRAM-SHA-512\n\
+                 listener.name.secured.scram-sha-512.sasl.jaas.config=\
+                 org.apache.kafka.common.security.scram.ScramLoginModule required;\n\
+                 listener.name.secured.ssl.keystore.type=PEM\nlistener.name.secured.ssl.keystore.location={}\n",
+                network.port,
+                store.display()
+            );
+        }
+        let mut kafka = Self { dir: dir.to_owned(), jars, controller, first, second: None, secured, network };
+        let scram = login.map(|l| format!("SCRAM-SHA-512=[name={},password={}]", l.user, l.password));
+        kafka.format(FIRST, &kafka.first.properties, &roles, scram.as_deref());
         kafka.restart();
         kafka.create_topics(partitions);
         Some(kafka)
@@ -92,6 +133,11 @@ impl Kafka {
     /// Where clients find it.
     pub fn bootstrap_servers(&self) -> String {
         format!("127.0.0.1:{}", self.network.port)
+    }
+
+    /// Where clients find the listener that wants TLS and a login.
+    pub fn secured(&self) -> String {
+        format!("localhost:{}", self.secured.expect("it was started with a login"))
     }
 
     /// Kills the first broker (-9). Its data stay.
@@ -112,7 +158,7 @@ impl Kafka {
             "process.roles=broker\nlisteners=PLAINTEXT://127.0.0.1:{port}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n"
         );
-        self.format(SECOND, &properties, &roles);
+        self.format(SECOND, &properties, &roles, None);
         let mut node = Node { port, properties, log: self.dir.join("second.log"), process: None };
         node.run(&self.jars);
         self.second = Some(node);
@@ -223,8 +269,8 @@ impl Kafka {
         made.into_iter().for_each(|topic| drop(topic.expect("a topic can be made")));
     }
 
-    /// Writes a broker's properties and formats its storage.
-    fn format(&self, id: i32, file: &Path, roles: &str) {
+    /// Writes a broker's properties and formats its storage, with a user where there is one.
+    fn format(&self, id: i32, file: &Path, roles: &str, scram: Option<&str>) {
         let text = format!(
             "node.id={id}\nlog.dirs={}\n\
              controller.listener.names=CONTROLLER\n\
@@ -240,6 +286,7 @@ impl Kafka {
         let format = java(&self.jars, "kafka.tools.StorageTool")
             .args(["format", "-t", "bWlsZXBvc3QtdGVzdC0wMQ", "-c"])
             .arg(file)
+            .args(scram.iter().flat_map(|user| ["--add-scram", user]))
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .status();

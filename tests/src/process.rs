@@ -51,6 +51,11 @@ impl Process {
         assert!(sent.is_ok(), "kill cannot be run: {sent:?}");
     }
 
+    /// The number by which the system knows it.
+    pub fn id(&self) -> u32 {
+        self.0.id()
+    }
+
     /// What it has taken of the processor so far.
     pub fn cpu(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.0.id())).unwrap_or_default();

@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A program that the tests run and the Debian package that holds it.
-const PROGRAMS: [(&str, &str); 9] = [
+const PROGRAMS: [(&str, &str); 10] = [
     ("cc", "build-essential"),
     ("make", "build-essential"),
+    ("perl", "perl"),
     ("mosquitto", "mosquitto"),
     ("gpsd", "gpsd"),
     ("gpsfake", "gpsd-clients"),
