@@ -1,8 +1,7 @@
 //! Rows of streams that a transform makes up: columns come from the first row, by the types of its
 //! values, and later rows have the same.
 
-use crate::reading::Timed;
-use crate::{Column, Derived, Kind, Row, Value};
+use crate::{Clock, Column, Derived, Kind, Row, Value};
 
 /// What can stand in a derived stream's column.
 pub trait Cell {
@@ -67,29 +66,11 @@ impl RowMaker<'_> {
         self.values.push(value.value());
         self
     }
-}
 
-/// The derived rows of a batch, by stream.
-#[derive(Debug, Default)]
-pub(crate) struct Tables(pub(crate) Vec<Derived>);
-
-impl Tables {
-    pub(crate) fn row(
-        &mut self,
-        stream: &str,
-        time: &impl Timed,
-        fill: impl FnOnce(&mut RowMaker<'_>),
-    ) -> Result<(), String> {
-        let at = self.0.iter().position(|t| t.stream == stream).unwrap_or_else(|| {
-            let (columns, rows) = (Vec::with_capacity(COLUMNS), Vec::with_capacity(COLUMNS));
-            self.0.push(Derived { stream: stream.into(), columns, rows });
-            self.0.len() - 1
-        });
-        let table = &mut self.0[at];
-        let values = Vec::with_capacity(table.columns.len().max(COLUMNS));
-        let mut maker = RowMaker { table, values, wrong: None };
-        fill(&mut maker);
-        let RowMaker { table, values, wrong } = maker;
+    /// Puts the row where it belongs.
+    pub(crate) fn finish(self, ts_us: i64, clock: Clock) -> Result<(), String> {
+        let Self { table, values, wrong } = self;
+        let stream = &table.stream;
         if let Some(wrong) = wrong {
             return Err(format!("Stream {stream}: {wrong}"));
         }
@@ -97,33 +78,48 @@ impl Tables {
             let (set, all) = (values.len(), table.columns.len());
             return Err(format!("Stream {stream}: a row sets {set} columns, and the first one set {all}"));
         }
-        table.rows.push(Row { ts_us: time.ts_us(), clock: time.clock(), values });
+        table.rows.push(Row { ts_us, clock, values });
         Ok(())
+    }
+}
+
+/// The derived rows of a batch, by stream.
+#[derive(Debug, Default)]
+pub(crate) struct Tables(pub(crate) Vec<Derived>);
+
+impl Tables {
+    /// Begins a row of a stream.
+    pub(crate) fn row(&mut self, stream: &str) -> RowMaker<'_> {
+        let at = self.0.iter().position(|t| t.stream == stream).unwrap_or_else(|| {
+            let (columns, rows) = (Vec::with_capacity(COLUMNS), Vec::with_capacity(COLUMNS));
+            self.0.push(Derived { stream: stream.into(), columns, rows });
+            self.0.len() - 1
+        });
+        let table = &mut self.0[at];
+        let values = Vec::with_capacity(table.columns.len().max(COLUMNS));
+        RowMaker { table, values, wrong: None }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Gps;
 
     #[test]
     fn rows_of_one_stream_have_the_columns_of_the_first() {
-        let fix = Gps::at(7, 0.0, 0.0);
         let mut tables = Tables::default();
         let row = |tables: &mut Tables, g: Option<f64>| {
-            tables.row("harsh", &fix, |row| {
-                row.set("kind", "braking").set("g", g);
-            })
+            let mut row = tables.row("harsh");
+            row.set("kind", "braking").set("g", g);
+            row.finish(7, Clock::Gps)
         };
         row(&mut tables, Some(0.5)).unwrap();
         row(&mut tables, None).unwrap();
         assert_eq!(tables.0[0].columns[1], Column { name: "g".into(), kind: Kind::Float });
         assert_eq!(tables.0[0].rows[1].values, [Value::Text("braking".into()), Value::Null]);
-        let other = tables.row("harsh", &fix, |row| {
-            row.set("kind", 1);
-        });
-        assert!(other.unwrap_err().contains("column kind"));
+        let mut other = tables.row("harsh");
+        other.set("kind", 1);
+        assert!(other.finish(7, Clock::Gps).unwrap_err().contains("column kind"));
         assert_eq!(tables.0[0].rows.len(), 2);
     }
 }

@@ -218,10 +218,16 @@ pub(crate) mod stand_in {
 
     pub(crate) fn metric_add(name: &str, value: f64) {
         AGENT.with_borrow_mut(|a| {
-            if a.metrics.contains_key(name) || a.metrics.len() < METRICS_MAX {
+            if a.metrics.contains_key(name) || (a.metrics.len() < METRICS_MAX && is_name(name)) {
                 *a.metrics.entry(name.into()).or_default() += value;
             }
         });
+    }
+
+    /// `[a-z][a-z0-9_]{0,47}`.
+    fn is_name(name: &str) -> bool {
+        let rest = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
+        name.len() <= 48 && name.starts_with(|c: char| c.is_ascii_lowercase()) && name.bytes().all(rest)
     }
 
     pub(crate) fn now_us() -> i64 {
@@ -312,6 +318,17 @@ mod tests {
         one.gps([Gps::at(1, 52.0, 0.0)]);
         let two = Bench::<Northern>::new(&[]);
         assert_eq!((one.metric("seen"), two.metric("seen")), (1.0, 0.0));
+    }
+
+    #[test]
+    fn a_metric_that_the_agent_would_not_keep_does_not_count() {
+        let long = "a".repeat(48);
+        let ((), agent) = stand_in::with(Agent::default(), || {
+            for name in ["", "Seen", "1st", "_x", "a-b", "a.b", &(long.clone() + "a"), &long, "a_1"] {
+                metric_add(name, 1.0);
+            }
+        });
+        assert_eq!(agent.metrics.keys().collect::<Vec<_>>(), ["a_1", &long]);
     }
 
     #[test]

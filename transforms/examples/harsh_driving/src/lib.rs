@@ -68,11 +68,9 @@ impl Transform for HarshDriving {
             }
             if (MIN_STEP_S..=MAX_STEP_S).contains(&dt) {
                 let faster_m_s = now.speed_m_s - last.speed_m_s;
-                let changes = [-faster_m_s, faster_m_s, aside_m_s(last, &now)];
-                for (kind, change_m_s) in changes.into_iter().enumerate() {
-                    if change_m_s >= self.thresholds[kind] * dt {
-                        self.feel(kind, change_m_s / dt, fix, out);
-                    }
+                let changes_m_s = [-faster_m_s, faster_m_s, aside_m_s(last, &now)];
+                if changes_m_s.iter().zip(&self.thresholds).any(|(change, limit)| *change >= limit * dt) {
+                    self.feel(changes_m_s, dt, fix, out);
                 }
             }
         }
@@ -83,18 +81,22 @@ impl Transform for HarshDriving {
 transform!(HarshDriving: gps);
 
 impl HarshDriving {
-    /// An acceleration beyond a threshold, which is rare.
-    #[cold]
-    fn feel(&mut self, kind: usize, m_s2: f64, fix: &Gps, out: &mut Out) {
-        if self.felt_us[kind].is_none_or(|then| fix.seconds_since(then).abs() > self.quiet_s) {
-            out.derive("harsh_event", fix, |row| {
+    /// Something is beyond its threshold.
+    fn feel(&mut self, changes_m_s: [f64; 3], dt: f64, fix: &Gps, out: &mut Out) {
+        for (kind, change_m_s) in changes_m_s.into_iter().enumerate() {
+            if change_m_s < self.thresholds[kind] * dt {
+                continue;
+            }
+            if self.felt_us[kind].is_none_or(|then| fix.seconds_since(then).abs() > self.quiet_s) {
                 // A receiver does not know it better than to a thousandth.
-                let g = (m_s2 / G * 1e3).round() / 1e3;
-                row.set("kind", KINDS[kind]).set("g", g).set("lat", fix.lat_deg()).set("lon", fix.lon_deg());
-                row.set("speed", fix.speed_m_s());
-            });
+                let g = (change_m_s / dt / G * 1e3).round() / 1e3;
+                out.derive("harsh_event", fix, |row| {
+                    row.set("kind", KINDS[kind]).set("g", g);
+                    row.set("lat", fix.lat_deg()).set("lon", fix.lon_deg()).set("speed", fix.speed_m_s());
+                });
+            }
+            self.felt_us[kind] = Some(fix.ts_us);
         }
-        self.felt_us[kind] = Some(fix.ts_us);
     }
 }
 
