@@ -117,7 +117,7 @@ impl Replay {
                 n => format.push(&buffer[..n], &self.settings, now, outlet, &mut ready),
             }
             for reading in ready {
-                tokio::time::sleep(paced.wait(reading.ts, Instant::now())).await;
+                paced.hold(reading.ts).await;
                 outlet.send(reading).await;
             }
             if n == 0 {
@@ -138,6 +138,15 @@ struct Paced {
 const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 
 impl Paced {
+    /// Waits until it is the turn of a reading of the recorded time `ts`.
+    async fn hold(&mut self, ts: i64) {
+        let wait = self.wait(ts, Instant::now());
+        // The shortest sleep is a millisecond, also one of no time at all.
+        if !wait.is_zero() {
+            tokio::time::sleep(wait).await;
+        }
+    }
+
     /// How long a reading of the recorded time `ts` has to wait at `now`.
     fn wait(&mut self, ts: i64, now: Instant) -> Duration {
         let Pace::Times(times) = self.pace else { return Duration::ZERO };

@@ -173,6 +173,19 @@ fn a_pace_spreads_readings_as_recorded() {
     assert_eq!(after, [0, 100, 100, 100, 100, 200]);
 }
 
+#[tokio::test]
+async fn what_is_due_is_not_held_back() {
+    let due_at_once = |paced: &mut Paced, s: i64| {
+        let held = std::pin::pin!(paced.hold(s * 1_000_000));
+        held.poll(&mut std::task::Context::from_waker(std::task::Waker::noop())).is_ready()
+    };
+    let mut flat_out = Paced { pace: Pace::FlatOut, anchor: None };
+    assert!((0..100).all(|s| due_at_once(&mut flat_out, s)));
+    let mut recorded = Paced { pace: Pace::Times(1.0), anchor: None };
+    let due = [100, 100, 99, 1_000, 99].map(|s| due_at_once(&mut recorded, s));
+    assert_eq!(due, [true, true, true, false, true]);
+}
+
 #[test]
 fn paces_are_text() {
     assert_eq!(settings(std::path::Path::new("a"), "").pace, Pace::FlatOut);
