@@ -14,7 +14,7 @@ mod seat;
 
 use crate::clock::Clock;
 use crate::health::{self, Figures};
-use crate::outbox::{Gap, Now, Outbox, Piece, Reason, Refused, Status};
+use crate::outbox::{Gap, Now, Outbox, Piece, Reason, Refused, STREAMS_MAX, Status};
 use crate::source::{Deliveries, Delivery, Next};
 use crate::uplink::Declare;
 use chain::{Chain, Halted, by_stream};
@@ -76,11 +76,12 @@ impl PipelineCounters {
             self.accepted.fetch_add(count, Relaxed);
         }
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
+        let room = streams.len() < STREAMS_MAX;
         match streams.get_mut(stream) {
             Some(n) => *n += count,
-            None => {
-                streams.insert(stream.clone(), count);
-            }
+            None if room => drop(streams.insert(stream.clone(), count)),
+            // The outbox has no more either.
+            None => {}
         }
     }
 }

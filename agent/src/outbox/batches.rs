@@ -11,8 +11,9 @@ use milepost_wire::{
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// The most streams that one boot may have: what names streams may not fill the memory.
-pub(super) const STREAMS_MAX: usize = 1024;
+/// The most streams that one boot may have: what names streams may not fill the memory. The built-in ones have
+/// their places among them.
+pub(crate) const STREAMS_MAX: usize = 1024;
 /// A reading of more bytes fits into no frame, whatever the coding; what is smaller may not either.
 const READING_MAX: usize = MAX_FRAME;
 
@@ -80,7 +81,7 @@ fn place(body: &Body) -> Option<usize> {
 }
 
 impl Streams {
-    /// The stream of a reading, new where it must be; `None` where there are too many.
+    /// The stream of a reading, new where it must be; `None` for a derived one where there are too many.
     pub(super) fn slot(&mut self, body: &Body) -> Option<usize> {
         let known = match (place(body), body) {
             (Some(i), _) => self.built_in[i],
@@ -90,7 +91,7 @@ impl Streams {
         if known.is_some() {
             return known;
         }
-        if self.list.len() >= STREAMS_MAX {
+        if matches!(body, Body::Derived(_)) && self.derived.len() >= STREAMS_MAX - self.built_in.len() {
             return None;
         }
         let (i, stream) = (self.list.len(), body.stream());
@@ -126,7 +127,7 @@ pub(super) fn columns<'a>(body: &'a Body, stream: &Stream) -> &'a [ColumnSpec] {
 }
 
 /// About how many bytes a reading is, before coding.
-pub(super) fn weight(body: &Body) -> usize {
+pub(crate) fn weight(body: &Body) -> usize {
     let text = |t: &Option<String>| t.as_ref().map_or(0, String::len);
     16 + match body {
         Body::Vehicle(r) => 24 + text(&r.make) + text(&r.model) + text(&r.fuel_type) + text(&r.vehicle_type),

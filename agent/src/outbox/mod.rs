@@ -46,8 +46,9 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-/// The outbox reads no clock: it is told what time it is.
 pub use crate::clock::Now;
+/// The outbox reads no clock: it is told what time it is.
+pub(crate) use batches::{STREAMS_MAX, weight};
 pub use disk::{Disk, RealDisk};
 pub use gap::{Gap, Reason};
 pub use lane::{Lane, RecordId};

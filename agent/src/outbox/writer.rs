@@ -54,6 +54,7 @@ pub struct Outbox {
     gaps: Vec<Gap>,
     gaps_since: Option<Duration>,
     gaps_next: Duration,
+    told_of_streams: bool,
     /// When the oldest reading that is not on disk came.
     unsynced_since: Option<Duration>,
     /// The lanes' part of the last durable mark.
@@ -117,6 +118,7 @@ impl Outbox {
             gaps: plan.gaps,
             gaps_since: None,
             gaps_next: now.mono,
+            told_of_streams: false,
             unsynced_since: None,
             marked: Default::default(),
             mark_next: now.mono + MARK_EVERY,
@@ -151,8 +153,7 @@ impl Outbox {
             return Err(Refused::Closed);
         }
         let Some(i) = self.streams.slot(&reading.body) else {
-            let why = format!("more than {} streams", batches::STREAMS_MAX);
-            self.gap(Gap::unnumbered(None, 1, Reason::Undeliverable, why), now);
+            self.refuse_stream(reading, now);
             return Ok(());
         };
         let emergency = self.streams.list[i].lane == Lane::Emergency;
@@ -174,6 +175,16 @@ impl Outbox {
             let _ = self.commit(now);
         }
         Ok(())
+    }
+
+    /// A row of one derived stream too many: it is lost, and declared.
+    fn refuse_stream(&mut self, reading: &Reading, now: Now) {
+        let most = batches::STREAMS_MAX;
+        if !std::mem::replace(&mut self.told_of_streams, true) {
+            let stream = reading.stream();
+            tracing::error!(%stream, "More than {most} streams: rows of further ones are lost, and declared as gaps");
+        }
+        self.gap(Gap::unnumbered(None, 1, Reason::Undeliverable, format!("more than {most} streams")), now);
     }
 
     /// Puts a reading into its stream's open batch, under the next number.

@@ -7,13 +7,18 @@
 use super::breaker::{Breaker, Leave};
 use super::chain::{Halted, Link, OnFailure, Outlet, WhileOut};
 use crate::clock::Clock;
+use crate::outbox::weight;
 use milepost_transform_host::{Applied, Failure, Mark};
 use milepost_wire::{Reading, Stream};
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
 /// Where a batch has used up its CPU time its parts get only so much of it each, until a reading is alone:
 /// the one that makes a transform loop is found in two or three times the limit, not in ten times.
 const PART: u32 = 8;
+/// The parts of a batch together give about so many bytes, and what one call may give beside: they are all in
+/// memory until the last of them is through.
+const PARTS_BYTES: usize = 32 << 20;
 
 /// A transform in the chain.
 pub(super) struct Seat {
@@ -21,6 +26,10 @@ pub(super) struct Seat {
     breaker: Breaker,
     /// Why it failed last.
     failure: Option<Failure>,
+    /// The last call failed, so that the next one starts an instance first.
+    ended: bool,
+    /// Bytes that the parts of the batch have given so far.
+    given: usize,
 }
 
 /// Readings that stayed together through a transform, and whether it saw them.
@@ -99,7 +108,7 @@ impl<'a> Passing<'a> {
 impl Seat {
     /// A seat in a chain of so many transforms.
     pub(super) fn new(link: Link, transforms: usize) -> Self {
-        Self { link, breaker: Breaker::one_of(transforms), failure: None }
+        Self { link, breaker: Breaker::one_of(transforms), failure: None, ended: false, given: 0 }
     }
 
     /// The seat after its transform was replaced by one of the same name.
@@ -109,7 +118,7 @@ impl Seat {
             return Self::new(link, transforms);
         }
         std::mem::swap(&mut link.step, &mut self.link.step);
-        Self { link, breaker: self.breaker, failure: self.failure }
+        Self { link, ..self }
     }
 
     /// Sends readings through the transform, or past it while it is out.
@@ -145,6 +154,7 @@ impl Seat {
             }
             Err(failure) => failure,
         };
+        self.given = 0;
         let before = self.link.step.mark();
         let all = readings.clone();
         let mut parts = Vec::new();
@@ -199,12 +209,15 @@ impl Seat {
         parts: &mut Vec<Part>,
         passing: &Passing<'_>,
     ) -> Result<(), Halted> {
-        if self.breaker.leave(passing.clock.mono()) != Leave::Call {
+        if self.given > PARTS_BYTES || self.breaker.leave(passing.clock.mono()) != Leave::Call {
             parts.push(Part::Past(readings));
             return Ok(());
         }
         match self.apply(&mut readings, part, passing) {
-            Ok(applied) => parts.push(Part::Through(readings, applied)),
+            Ok(applied) => {
+                self.given += readings.iter().chain(&applied.derived).map(|r| weight(&r.body)).sum::<usize>();
+                parts.push(Part::Through(readings, applied));
+            }
             Err(failure) => self.search(first, readings, (failure, part), parts, passing)?,
         }
         Ok(())
@@ -227,18 +240,27 @@ impl Seat {
         let good = all.into_iter().enumerate().filter(|(i, _)| poison.binary_search(i).is_err());
         let mut good: Vec<Reading> = good.map(|(_, reading)| reading).collect();
         let after = self.link.step.mark();
-        let back = before.map_or(Ok(()), |before| self.link.step.back_to(before));
+        let back = before.map_or(Ok(()), |before| self.back_to(before, passing));
         match back.and_then(|()| self.apply(&mut good, 1, passing)) {
             Ok(applied) => {
                 let poison = std::mem::take(parts).into_iter().filter(|part| part.poison().is_some());
                 *parts = in_order(good, applied, poison);
             }
             Err(_) => {
-                if let Some(Err(failure)) = after.map(|after| self.link.step.back_to(after)) {
+                if let Some(Err(failure)) = after.map(|after| self.back_to(after, passing)) {
                     tracing::error!(transform = %self.link.name, %failure, "It goes on without what it remembered");
                 }
             }
         }
+    }
+
+    /// Puts the transform back to what it was, which costs it the start of an instance.
+    fn back_to(&mut self, mark: Mark, passing: &Passing<'_>) -> Result<(), Failure> {
+        let from = passing.clock.mono();
+        let done = self.link.step.back_to(mark);
+        self.ended = done.is_err();
+        self.charge(from, passing.clock.mono());
+        done
     }
 
     /// One call.
@@ -250,22 +272,28 @@ impl Seat {
     ) -> Result<Applied, Failure> {
         let from = passing.clock.mono();
         let applied = self.link.step.apply(passing.stream, readings, part);
+        let started = std::mem::replace(&mut self.ended, applied.is_err());
         match &applied {
-            Ok(_) if self.breaker.worked(from) => {
-                tracing::info!(transform = %self.link.name, "It works again and is back");
+            Ok(_) => {
+                if self.breaker.worked(from) {
+                    tracing::info!(transform = %self.link.name, "It works again and is back");
+                } else if started {
+                    // The failure before cost that, too.
+                    self.charge(from, passing.clock.mono());
+                }
             }
-            Ok(_) => {}
             Err(failure) => {
-                self.count(failure, from, passing.clock.mono());
+                self.link.counters.errors.fetch_add(1, Relaxed);
                 self.failure = Some(failure.clone());
+                self.charge(from, passing.clock.mono());
             }
         }
         applied
     }
 
-    fn count(&mut self, failure: &Failure, from: std::time::Duration, now: std::time::Duration) {
+    /// Time that a failure cost; takes the transform out where that is too much.
+    fn charge(&mut self, from: Duration, now: Duration) {
         let link = &self.link;
-        link.counters.errors.fetch_add(1, Relaxed);
         if link.on_failure == OnFailure::Halt {
             // The agent ends with the reading that is to blame, whatever it takes to find that.
             return;
@@ -273,7 +301,8 @@ impl Seat {
         let Some(wait) = self.breaker.failed(now, now.saturating_sub(from)) else { return };
         link.counters.outages.fetch_add(1, Relaxed);
         let (transform, while_out) = (&link.name, link.while_out);
-        tracing::error!(%transform, %failure, ?wait, ?while_out, "It fails too much and is taken out for a while");
+        let failure = self.failure.as_ref().map(tracing::field::display);
+        tracing::error!(%transform, failure, ?wait, ?while_out, "It fails too much and is taken out for a while");
     }
 
     /// What a call gave.

@@ -28,6 +28,9 @@ pub struct Limits {
     pub state_bytes: usize,
     /// Names of metrics a transform may have; 64. Further ones are not kept, and counted.
     pub metrics: usize,
+    /// Streams of its own that a transform may derive rows of as long as the agent runs; 64. A call that begins
+    /// one too many fails.
+    pub streams: usize,
 }
 
 impl Default for Limits {
@@ -42,6 +45,7 @@ impl Default for Limits {
             log_bytes: 4 << 10,
             state_bytes: 64 << 10,
             metrics: 64,
+            streams: 64,
         }
     }
 }

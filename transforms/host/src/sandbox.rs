@@ -10,7 +10,8 @@ use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::usage::{self, Frame, Usage};
 use milepost_wire::stream::check_name;
-use std::collections::BTreeMap;
+use milepost_wire::{Body, Reading, StreamName};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
@@ -21,7 +22,7 @@ const KEY_COST: usize = 32;
 const LINE_COST: usize = 64;
 /// In the long run a transform logs what is allowed for one call in each second, and so many of them at once.
 const LOG_BURST: u32 = 16;
-/// Of a panic's message so much is kept, whatever room the log has.
+/// Of a panic's message, and of an error that it returns, so much is kept, whatever room the log has.
 const SAID_MAX: usize = 1024;
 /// Readings that are so much older than the logical clock set it back: what had set it was wrong.
 const CLOCK_BACK_US: i64 = 6 * 3600 * 1_000_000;
@@ -46,6 +47,8 @@ pub(crate) struct Host {
     /// Linear memory of the instance, and what it was when the instance began to work.
     memory: usize,
     memory_at_start: usize,
+    /// Elements of all tables of the instance.
+    table_elements: usize,
     cpu_limit: Duration,
     cpu_from: Option<Duration>,
     now_us: i64,
@@ -53,6 +56,8 @@ pub(crate) struct Host {
     stored: Stored,
     metrics: BTreeMap<String, f64>,
     new_metrics: BTreeMap<String, f64>,
+    /// The streams that it has derived rows of.
+    streams: BTreeSet<StreamName>,
 }
 
 /// What a transform may log in the long run, whatever it may log in a call.
@@ -148,6 +153,7 @@ impl Host {
             log_rate: LogRate { whole_at: Instant::now(), said: false },
             memory: 0,
             memory_at_start: 0,
+            table_elements: 0,
             cpu_limit: limits.cpu,
             cpu_from: None,
             now_us: i64::MIN,
@@ -155,6 +161,7 @@ impl Host {
             stored: Stored::default(),
             metrics: BTreeMap::new(),
             new_metrics: BTreeMap::new(),
+            streams: BTreeSet::new(),
             limits,
         }
     }
@@ -252,6 +259,22 @@ impl Host {
         }
     }
 
+    /// Takes note of the streams that rows are of; where they would be too many it fails, and takes none.
+    pub(crate) fn derives(&mut self, rows: &[Reading]) -> Result<(), Failure> {
+        let names = rows.iter().filter_map(|row| match &row.body {
+            Body::Derived(row) if !self.streams.contains(&row.stream) => Some(&row.stream),
+            _ => None,
+        });
+        let new: BTreeSet<StreamName> = names.cloned().collect();
+        let limit = self.limits.streams;
+        if self.streams.len() + new.len() > limit {
+            let what = format!("rows of more than {limit} streams; what differs from row to row is a column");
+            return Err(Failure::InvalidOutput(what));
+        }
+        self.streams.extend(new);
+        Ok(())
+    }
+
     /// After a call that does not.
     pub(crate) fn undo(&mut self) {
         self.stored.undo();
@@ -306,8 +329,13 @@ impl ResourceLimiter for Host {
         Ok(true)
     }
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        Ok(desired <= TABLE_ELEMENTS)
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let wanted = self.table_elements.saturating_sub(current).saturating_add(desired);
+        if wanted > TABLE_ELEMENTS {
+            return Ok(false);
+        }
+        self.table_elements = wanted;
+        Ok(true)
     }
 }
 
@@ -316,7 +344,7 @@ impl types::Host for Host {}
 impl host::Host for Host {
     fn log(&mut self, level: host::Level, message: String) -> wasmtime::Result<()> {
         if level == host::Level::Error {
-            self.said = Some(start_of(&message, SAID_MAX).into());
+            self.said = Some(one_line(&message));
         }
         let mut text = start_of(&message, self.log_left.saturating_sub(LINE_COST));
         if !text.is_empty() {
@@ -334,6 +362,7 @@ impl host::Host for Host {
         if text.is_empty() {
             return Ok(());
         }
+        let text = one_line(text);
         match level {
             host::Level::Debug => tracing::debug!(transform, "{text}"),
             host::Level::Info => tracing::info!(transform, "{text}"),
@@ -370,6 +399,20 @@ impl host::Host for Host {
     }
 }
 
+/// What a guest says of itself, on one line that is not too long: it goes into the agent's log, where a line of
+/// the guest's own making would pass for one of the agent's.
+pub(crate) fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for c in start_of(text, SAID_MAX).chars() {
+        match c {
+            '\n' => line.push(' '),
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
 /// The beginning of a text, at most so many bytes.
 fn start_of(text: &str, max: usize) -> &str {
     let mut end = text.len().min(max);
@@ -388,7 +431,7 @@ pub(crate) struct Instance {
 impl Instance {
     /// A fresh instance; the host's part comes back when it cannot start.
     pub(crate) fn new(component: &TransformPre<Host>, mut host: Host) -> Result<Self, Box<(Host, Failure)>> {
-        host.memory = 0;
+        (host.memory, host.table_elements) = (0, 0);
         host.begin();
         (host.cpu_limit, host.cpu_from) = (host.limits.init_cpu, None);
         let fuel = host.limits.output_bytes;
@@ -472,6 +515,23 @@ mod tests {
         stored.put("c".into(), Some(vec![3]), 1000).unwrap();
         stored.undo();
         assert_eq!((stored.now, stored.bytes), (before, bytes));
+    }
+
+    #[test]
+    fn tables_are_counted_together() {
+        let mut host = Host::new("x".into(), Limits::default(), Arc::default());
+        assert!((0..10).all(|_| host.table_growing(0, TABLE_ELEMENTS / 10, None).unwrap()));
+        assert!(!host.table_growing(0, 1, None).unwrap());
+        assert!(!host.table_growing(TABLE_ELEMENTS / 10, TABLE_ELEMENTS / 10 + 1, None).unwrap());
+    }
+
+    #[test]
+    fn what_a_guest_says_is_one_line_of_bounded_length() {
+        assert_eq!(
+            one_line("panicked at a.rs:\nno\r\x1b[1m \u{85}é"),
+            "panicked at a.rs: no\\r\\u{1b}[1m \\u{85}é"
+        );
+        assert_eq!(one_line(&"é".repeat(SAID_MAX)).len(), SAID_MAX);
     }
 
     #[test]

@@ -4,7 +4,10 @@ use crate::bindings::milepost::transform::types as wit;
 use crate::convert;
 use crate::failure::Failure;
 use crate::limits::Limits;
+use crate::sandbox::one_line;
 use milepost_wire::{Body, Reading, Stream};
+use std::collections::BTreeMap;
+use std::sync::Arc;
 
 /// A verdict that can be carried out.
 #[derive(Debug)]
@@ -53,6 +56,7 @@ impl Verdict {
         limits: &Limits,
     ) -> Result<(), Failure> {
         self.derived.extend(derived_rows(derived, stream)?);
+        one_shape(&self.derived)?;
         if self.put_in.len() + self.derived.len() > limits.output_rows {
             return Err(Failure::OutputLimit { unit: "rows", limit: limits.output_rows });
         }
@@ -143,11 +147,25 @@ fn derived_rows(derived: Vec<wit::DerivedResult>, stream: &Stream) -> Result<Vec
         }
         rows.extend(more);
     }
+    one_shape(&rows)?;
     Ok(rows)
 }
 
+/// Rows of one stream have the same columns, also where they come in several tables.
+fn one_shape(rows: &[Reading]) -> Result<(), Failure> {
+    let mut shapes = BTreeMap::new();
+    for row in rows {
+        let Body::Derived(row) = &row.body else { continue };
+        let columns = *shapes.entry(&row.stream).or_insert(&row.columns);
+        if !Arc::ptr_eq(columns, &row.columns) && *columns != row.columns {
+            return Err(invalid(format!("rows of stream {} with different columns", row.stream.as_str())));
+        }
+    }
+    Ok(())
+}
+
 fn invalid(what: String) -> Failure {
-    Failure::InvalidOutput(what)
+    Failure::InvalidOutput(one_line(&what))
 }
 
 #[cfg(test)]
@@ -221,5 +239,25 @@ mod tests {
         ] {
             assert!(matches!(check(kept, at, rows), Err(Failure::InvalidOutput(_))), "{at:?}");
         }
+    }
+
+    #[test]
+    fn rows_of_one_stream_have_one_shape_in_all_tables_and_ticks() {
+        let table = |value: wit::ValueResult, kind| wit::DerivedResult {
+            stream: "seen".into(),
+            columns: vec![wit::ColumnResult { name: "n".into(), kind }],
+            rows: vec![wit::RowResult { ts_us: 0, clock: wit::Clock::Gps, values: vec![value] }],
+        };
+        let int = || table(wit::ValueResult::Int(1), wit::Kind::Int);
+        let text = || table(wit::ValueResult::Text("1".into()), wit::Kind::Text);
+        let check = |derived| {
+            let output = wit::Output { kept: wit::Kept::All, put_in: None, derived };
+            Verdict::check(output, &Stream::Gps, 0, &Limits::default())
+        };
+        assert_eq!(check(vec![int(), int()]).unwrap().derived.len(), 2);
+        let refused = check(vec![int(), text()]).unwrap_err().to_string();
+        assert!(refused.contains("stream seen with different columns"), "{refused}");
+        let mut verdict = check(vec![int()]).unwrap();
+        assert!(verdict.add_derived(vec![text()], &Stream::Gps, &Limits::default()).is_err());
     }
 }

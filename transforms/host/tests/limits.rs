@@ -211,6 +211,21 @@ fn a_stream_that_cannot_be_is_refused() {
 }
 
 #[test]
+fn streams_without_end_are_refused() {
+    let failure = survives("streams for ever");
+    assert!(
+        matches!(&failure, Failure::InvalidOutput(what) if what.contains("more than 64 streams")),
+        "{failure}"
+    );
+}
+
+#[test]
+fn an_error_of_its_own_is_one_line_of_bounded_length() {
+    let Failure::GuestError(said) = survives("say too much") else { panic!() };
+    assert!(said.len() <= 1024 && !said.contains('\n'), "{} bytes", said.len());
+}
+
+#[test]
 fn an_error_of_its_own_is_passed_on() {
     assert_eq!(survives("fail"), Failure::GuestError("this fix is bad".into()));
 }

@@ -26,9 +26,10 @@ impl Saved {
         value.put(self);
     }
 
-    /// Reads the next value.
+    /// Reads the next value. What fails takes nothing, so that a field that is new may have a default.
     pub fn take<T: Keep>(&mut self) -> Result<T, String> {
-        T::take(self)
+        let before = self.read;
+        T::take(self).inspect_err(|_| self.read = before)
     }
 
     /// Refuses what is left over.
@@ -41,8 +42,9 @@ impl Saved {
 
     fn bytes<const N: usize>(&mut self) -> Result<[u8; N], String> {
         let next = self.bytes.get(self.read..).and_then(|b| b.first_chunk::<N>().copied());
+        let next = next.ok_or("The saved state is too short: it is another version's")?;
         self.read += N;
-        next.ok_or_else(|| "The saved state is too short: it is another version's".into())
+        Ok(next)
     }
 }
 
@@ -187,6 +189,9 @@ mod tests {
         let mut back = Saved::from_bytes(bytes.clone());
         assert_eq!(back.take::<All>(), Ok(all));
         assert_eq!(back.finish(), Ok(()));
+        let mut older = Saved::from_bytes(bytes[..bytes.len() - 1].to_vec());
+        assert!(older.take::<All>().is_err());
+        assert_eq!(older.take::<u8>(), Ok(7), "what failed took nothing");
         for cut in 0..bytes.len() {
             assert!(Saved::from_bytes(bytes[..cut].to_vec()).take::<All>().is_err(), "{cut}");
         }

@@ -295,3 +295,31 @@ fn a_real_folder_keeps_what_it_is_given_and_has_one_owner() {
     std::fs::remove_dir_all(&dir).expect("the test's own folder");
     assert_eq!(records.iter().map(|r| frame::check(&r.frame).unwrap().count).sum::<u32>(), 50);
 }
+
+/// Rows of ever new streams, as a transform or a source may name them.
+#[test]
+fn names_of_streams_take_no_built_in_streams_place_and_no_declaration() {
+    let (mut outbox, mut reader) = open(&RecordingDisk::default(), &small(), 1, 0);
+    let row = |n: u64| {
+        let mut row = derived(n);
+        let milepost_wire::Body::Derived(body) = &mut row.body else { unreachable!() };
+        body.stream = milepost_wire::StreamName::new(format!("road_{n}")).unwrap();
+        row
+    };
+    for n in 0..1_100 {
+        outbox.accept(&row(n), &[], at(n)).unwrap();
+    }
+    let of_the_others = [gps(0), camera(0, 60), emergency(0)];
+    of_the_others.iter().for_each(|reading| outbox.accept(reading, &[], at(1_100)).unwrap());
+    outbox.flush(at(5_000));
+    let (mut known, mut gaps) = (std::collections::BTreeSet::new(), 0);
+    for record in drain(&mut reader) {
+        known.insert(frame::check(&record.frame).unwrap().stream.name().to_owned());
+        gaps += gap_rows(std::slice::from_ref(&record)).iter().map(|gap| gap.count).sum::<i64>();
+    }
+    for stream in ["gps_data", "camera_data", "emergency_data", "gap_data"] {
+        assert!(known.contains(stream), "{stream} of {} streams", known.len());
+    }
+    // 1,024 less the seven that are built in.
+    assert_eq!((known.iter().filter(|s| s.starts_with("road_")).count(), gaps), (1_017, 83));
+}

@@ -2,8 +2,6 @@
 //! neither.
 
 use super::{Outbox, PENDING_MAX};
-use crate::outbox::batches;
-use crate::outbox::gap::{Gap, Reason};
 use crate::outbox::lane::Lane;
 use crate::outbox::lane_log::LaneLog;
 use crate::outbox::recovery;
@@ -98,8 +96,7 @@ impl Outbox {
 
     fn put_together(&mut self, reading: &Reading, lineage: &[Digest], remembered: bool, now: Now) {
         let Some(i) = self.streams.slot(&reading.body) else {
-            let why = format!("more than {} streams", batches::STREAMS_MAX);
-            return self.gap(Gap::unnumbered(None, 1, Reason::Undeliverable, why), now);
+            return self.refuse_stream(reading, now);
         };
         self.streams.list[i].remembered |= remembered;
         self.put(i, reading, lineage, now);

@@ -334,3 +334,47 @@ fn a_transform_that_loops_now_and_then_costs_the_others_little() {
     assert!(busy < Duration::from_secs(180), "{busy:?} of an hour");
     assert_eq!(chain.links().next().unwrap().counters.outages.load(Relaxed), 0);
 }
+
+#[test]
+fn what_the_parts_of_a_batch_give_is_bounded() {
+    let text = Value::Text("x".repeat(4 << 20));
+    let columns: Arc<[ColumnSpec]> = [ColumnSpec::fixed("text", Kind::Text)].into();
+    let apply = move |readings: &mut Vec<Reading>| {
+        if readings.len() > 1 {
+            return Err(Failure::OutputLimit { unit: "bytes", limit: 8 << 20 });
+        }
+        let row = Derived { stream: event_name(), columns: columns.clone(), values: vec![text.clone()] };
+        let derived = vec![Reading { ts: readings[0].ts, clock: Clock::Gps, body: Body::Derived(row) }];
+        Ok(Applied { derived, ..Applied::default() })
+    };
+    let mut chain = chain([link(1, Stream::Gps, OnFailure::Drop, apply)]);
+    let seen = run(&mut chain, 0..64).unwrap();
+    let of = |stream: &str| {
+        let pieces = seen.emitted.iter().filter(|(s, ..)| s == stream);
+        pieces.flat_map(|(_, times, _)| times.clone()).collect::<Vec<i64>>()
+    };
+    // 32 MiB, of which the fixes are a little.
+    assert_eq!((of("event").len(), of("gps_data")), (8, (0..64).collect()));
+}
+
+#[test]
+fn what_a_failure_costs_later_counts_too() {
+    let clock = Arc::new(FakeClock::at(0));
+    let (time, mut ended) = (clock.clone(), false);
+    let apply = move |readings: &mut Vec<Reading>| {
+        if readings.iter().any(|r| r.ts % 2 == 1) {
+            ended = true;
+            return Err(Failure::Trap("odd".into()));
+        }
+        if std::mem::take(&mut ended) {
+            time.advance(Duration::from_millis(600));
+        }
+        Ok(Applied::default())
+    };
+    let link = link(1, Stream::Gps, OnFailure::Drop, apply);
+    let mut chain = Chain::new(vec![link], &[], clock);
+    assert_eq!(run(&mut chain, [0, 1]).unwrap().poison.len(), 1);
+    // The start of an instance for the search and one for the batch without the poison: more than a second.
+    assert_eq!(chain.links().next().unwrap().counters.outages.load(Relaxed), 1);
+    assert_eq!(run(&mut chain, [2, 3]).unwrap().poison, []);
+}

@@ -114,6 +114,18 @@ impl Transform for Hostile {
                 }
                 Next::Keep
             }
+            "streams for ever" => {
+                for i in 0..100 {
+                    out.derive(&format!("road_{i}"), fix, |row| {
+                        row.set("x", 1);
+                    });
+                }
+                Next::Keep
+            }
+            "say too much" => {
+                out.fail("ERROR forged\n".repeat(100_000));
+                Next::Keep
+            }
             "bad name" => {
                 out.derive("No Such Name", fix, |row| {
                     row.set("x", 1);
