@@ -138,6 +138,7 @@ fn lifted() -> Limits {
         log_bytes: 1 << 20,
         state_bytes: 1 << 26,
         metrics: 1 << 12,
+        streams: 1 << 12,
     }
 }
 
