@@ -9,8 +9,8 @@ use crate::pipeline::chain::{Halted, LinkCounters};
 use crate::source::SourceCounters;
 use milepost_ops::{Metric, Page, Station};
 use milepost_wire::VehicleId;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -111,18 +111,26 @@ impl Monitor {
 
     fn transforms(&self, page: &mut Page) {
         let transforms = self.figures.transforms.get();
-        let counts: [(&Metric, Count<LinkCounters>); 6] = [
+        let counts: [(&Metric, Count<LinkCounters>); 8] = [
             (&TRANSFORM_RECEIVED, |c| &c.received),
             (&TRANSFORM_EMITTED, |c| &c.emitted),
             (&TRANSFORM_TAKEN_OUT, |c| &c.taken_out),
             (&TRANSFORM_POISON, |c| &c.poison),
             (&TRANSFORM_ERRORS, |c| &c.errors),
             (&TRANSFORM_OUTAGES, |c| &c.outages),
+            (&TRANSFORM_LOG_DROPPED, |c| &c.log_dropped),
+            (&TRANSFORM_METRICS_DROPPED, |c| &c.metrics_dropped),
         ];
         for (metric, count) in counts {
             let value = |t: &TransformFigures| count(&t.counters).load(Relaxed);
             page.values(metric, transforms.iter().map(|t| ([t.name.as_ref()], value(t))));
         }
+        let own =
+            |t: &TransformFigures| t.counters.own.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let own: Vec<_> = transforms.iter().map(|t| (t.name.as_ref(), own(t))).collect();
+        let each =
+            own.iter().flat_map(|(transform, own)| own.iter().map(|(name, n)| ([*transform, name], n)));
+        page.values(&TRANSFORM_OWN, each);
     }
 
     fn spool(&self, page: &mut Page) {
@@ -214,6 +222,21 @@ const TRANSFORM_OUTAGES: Metric = Metric::counter(
     "milepost_agent_transform_outages_total",
     &["transform"],
     "Times a transform was taken out because it failed too much.",
+);
+const TRANSFORM_LOG_DROPPED: Metric = Metric::counter(
+    "milepost_agent_transform_log_dropped_bytes_total",
+    &["transform"],
+    "Log text of a transform that was over its limits.",
+);
+const TRANSFORM_METRICS_DROPPED: Metric = Metric::counter(
+    "milepost_agent_transform_metrics_dropped_total",
+    &["transform"],
+    "Additions to metrics of a transform that were not kept: too many names, or one that cannot be.",
+);
+const TRANSFORM_OWN: Metric = Metric::counter(
+    "milepost_agent_transform_own_total",
+    &["transform", "name"],
+    "What a transform counts itself, by metric-add.",
 );
 const ROWS: Metric = Metric::counter(
     "milepost_agent_rows_total",

@@ -259,6 +259,7 @@ impl Pipeline {
                 let _ = done.send(());
             }
         }
+        self.chain.tell();
         let counters = &self.figures.pipeline;
         *counters.status.lock().unwrap_or_else(PoisonError::into_inner) = Some(status);
         counters.ticked.store(u64::try_from(now.mono.as_micros()).unwrap_or(u64::MAX), Relaxed);

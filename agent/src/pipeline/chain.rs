@@ -10,8 +10,8 @@ use crate::clock::Clock;
 use milepost_transform_host::{Applied, Failure, Mark, State, Transform};
 use milepost_wire::{Body, Digest, Reading, Stream};
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What becomes of a reading that makes a transform fail.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Deserialize, serde::Serialize)]
@@ -73,6 +73,8 @@ pub trait Step: Send {
     fn back_to(&mut self, _: Mark) -> Result<(), Failure> {
         Ok(())
     }
+    /// Says what it counts itself, and what was left out of what it said.
+    fn tell(&mut self, _: &LinkCounters) {}
 }
 
 impl Step for Transform {
@@ -94,6 +96,12 @@ impl Step for Transform {
     fn back_to(&mut self, mark: Mark) -> Result<(), Failure> {
         Transform::back_to(self, mark)
     }
+    fn tell(&mut self, counters: &LinkCounters) {
+        *counters.own.lock().unwrap_or_else(PoisonError::into_inner) = self.metrics();
+        let left_out = self.counters();
+        counters.log_dropped.store(left_out.log_dropped.load(Relaxed), Relaxed);
+        counters.metrics_dropped.store(left_out.metrics_dropped.load(Relaxed), Relaxed);
+    }
 }
 
 /// Counts of one transform since the boot, for `agent_health`:
@@ -114,6 +122,12 @@ pub struct LinkCounters {
     pub errors: AtomicU64,
     /// How often it was taken out because it failed too much.
     pub outages: AtomicU64,
+    /// Bytes of its log text that were over the limits, since it was loaded.
+    pub log_dropped: AtomicU64,
+    /// Metrics of its own that were not kept, since it was loaded.
+    pub metrics_dropped: AtomicU64,
+    /// What it counts itself, by name, since it was loaded.
+    pub own: Mutex<BTreeMap<String, f64>>,
 }
 
 /// A transform and how the agent uses it.
@@ -246,6 +260,11 @@ impl Chain {
     /// The transforms.
     pub fn links(&self) -> impl Iterator<Item = &Link> {
         self.links.iter().map(|seat| &seat.link)
+    }
+
+    /// Has the transforms say what they count themselves.
+    pub fn tell(&mut self) {
+        self.links.iter_mut().for_each(|seat| seat.link.step.tell(&seat.link.counters));
     }
 
     /// What the transforms remember, as bytes; empty where that is nothing.

@@ -173,6 +173,10 @@ fn poison_leaves_no_trace_in_what_a_transform_says_and_remembers() {
         assert_eq!(got.1, poison.len());
         assert_eq!(got.0, expected.0, "{poison:?}");
         assert_eq!(with.memory(), without.memory(), "{poison:?}");
+        // Each fix that counts was counted once by the transform itself, too.
+        with.tell();
+        let own = with.links().next().unwrap().counters.own.lock().unwrap().clone();
+        assert_eq!(own, [("fixes".to_owned(), 60.0)].into());
     }
 }
 
