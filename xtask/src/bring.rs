@@ -12,7 +12,8 @@ use std::process::Command;
 const PROGRAMS: [(&str, &str); 10] = [
     ("cc", "build-essential"),
     ("make", "build-essential"),
-    ("perl", "perl"),
+    // OpenSSL is configured by Perl with its modules, which `perl-base`, on every machine, has not.
+    ("prove", "perl"),
     ("mosquitto", "mosquitto"),
     ("gpsd", "gpsd"),
     ("gpsfake", "gpsd-clients"),
