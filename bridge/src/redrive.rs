@@ -92,8 +92,7 @@ pub fn redrive(settings: &Settings, reasons: &[Reason]) -> Result<Done, RedriveE
     config.set("enable.idempotence", "true").set("acks", "all");
     let producer: BaseProducer<Tally> = config.create_with_context(Tally::default())?;
     let mut left = ends(&consumer, topic)?;
-    let mut redrive =
-        Redrive { settings, reasons, producer, parts: HashMap::new(), waiting: 0, done: Done::default() };
+    let mut redrive = Redrive { settings, reasons, producer, parts: Parts::default(), done: Done::default() };
     let mut since = Instant::now();
     while !left.is_empty() {
         match consumer.poll(Duration::from_millis(200)) {
@@ -141,9 +140,7 @@ struct Redrive<'a> {
     settings: &'a Settings,
     reasons: &'a [Reason],
     producer: BaseProducer<Tally>,
-    /// The first parts of frames that did not fit into one record, by partition and MQTT topic.
-    parts: HashMap<(i32, Vec<u8>), Vec<u8>>,
-    waiting: usize,
+    parts: Parts,
     done: Done,
 }
 
@@ -162,41 +159,13 @@ impl Redrive<'_> {
         }
         let payload = message.payload().unwrap_or_default();
         let Some(part) = header("part") else { return self.send(mqtt_topic, payload) };
-        let key = (message.partition(), mqtt_topic.to_vec());
-        match numbers(part) {
-            Some((1, _)) => {
-                self.left_over(&key);
-                self.hold(key, payload);
-            }
-            Some((part, parts)) => {
-                let Some(frame) = self.parts.get_mut(&key) else { return Ok(()) };
-                frame.extend_from_slice(payload);
-                self.waiting += payload.len();
-                if part == parts {
-                    let frame = self.parts.remove(&key).unwrap_or_default();
-                    self.waiting -= frame.len();
-                    self.send(mqtt_topic, &frame)?;
-                }
-            }
-            None => self.done.left += 1,
-        }
-        Ok(())
-    }
-
-    fn hold(&mut self, key: (i32, Vec<u8>), payload: &[u8]) {
-        if self.waiting + payload.len() > WAITING_MAX {
+        let Some(place) = numbers(part) else {
             self.done.left += 1;
-            return;
-        }
-        self.waiting += payload.len();
-        self.parts.insert(key, payload.to_vec());
-    }
-
-    /// Of a frame the rest did not come.
-    fn left_over(&mut self, key: &(i32, Vec<u8>)) {
-        if let Some(frame) = self.parts.remove(key) {
-            self.waiting -= frame.len();
-            self.done.left += 1;
+            return Ok(());
+        };
+        match self.parts.take((message.partition(), mqtt_topic.to_vec()), place, payload) {
+            Some(frame) => self.send(mqtt_topic, &frame),
+            None => Ok(()),
         }
     }
 
@@ -221,13 +190,49 @@ impl Redrive<'_> {
     }
 
     fn finish(mut self) -> Result<Done, RedriveError> {
-        self.done.left += self.parts.len() as u64;
+        self.done.left += self.parts.lost + self.parts.begun.len() as u64;
         self.producer.flush(timeout(self.settings))?;
         let failed = self.producer.context().0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         match failed {
             Some((count, why)) => Err(RedriveError::Refused { count, why }),
             None => Ok(self.done),
         }
+    }
+}
+
+/// Frames that did not fit into one record, until their last part comes.
+#[derive(Default)]
+struct Parts {
+    /// By partition and MQTT topic.
+    begun: HashMap<(i32, Vec<u8>), Vec<u8>>,
+    bytes: usize,
+    /// Frames that cannot be made whole.
+    lost: u64,
+}
+
+impl Parts {
+    /// Takes part `part` of `parts`; gives the frame with the last one.
+    fn take(&mut self, key: (i32, Vec<u8>), (part, parts): (u32, u32), payload: &[u8]) -> Option<Vec<u8>> {
+        let mut begun = self.begun.remove(&key);
+        self.bytes -= begun.as_ref().map_or(0, |frame| key.1.len() + frame.len());
+        if part == 1 {
+            // Of one before it the rest did not come.
+            self.lost += u64::from(begun.is_some());
+            begun = Some(Vec::new());
+        }
+        let wanted = |frame: &Vec<u8>| self.bytes + key.1.len() + frame.len() + payload.len();
+        let Some(mut frame) = begun.filter(|frame| wanted(frame) <= WAITING_MAX) else {
+            // Its beginning is not there any more, or there was no room for it: told with its last part.
+            self.lost += u64::from(part == parts);
+            return None;
+        };
+        frame.extend_from_slice(payload);
+        if part == parts {
+            return Some(frame);
+        }
+        self.bytes += key.1.len() + frame.len();
+        self.begun.insert(key, frame);
+        None
     }
 }
 
@@ -264,6 +269,26 @@ impl ProducerContext for Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_frame_is_whole_or_counted_once_and_what_waits_is_bounded() {
+        let key = |n: i32| (n, b"milepost/v1/van-1/gps_data".to_vec());
+        let mut parts = Parts::default();
+        assert_eq!(parts.take(key(0), (1, 3), b"a"), None);
+        assert_eq!(parts.take(key(1), (1, 2), b"x"), None);
+        assert_eq!(parts.take(key(0), (2, 3), b"b"), None);
+        assert_eq!(parts.take(key(0), (3, 3), b"c"), Some(b"abc".to_vec()));
+        assert_eq!((parts.take(key(1), (1, 2), b"y"), parts.lost), (None, 1), "the rest of x did not come");
+        assert_eq!((parts.take(key(2), (2, 3), b"z"), parts.take(key(2), (3, 3), b"z")), (None, None));
+        assert_eq!((parts.lost, parts.begun.len()), (2, 1), "z has no beginning");
+        let large = vec![0; WAITING_MAX / 2];
+        assert_eq!(parts.take(key(3), (1, 4), &large), None);
+        for part in 2..=4 {
+            assert_eq!(parts.take(key(3), (part, 4), &large), None, "there is no room");
+        }
+        assert_eq!((parts.lost, parts.take(key(1), (2, 2), b"y")), (3, Some(b"yy".to_vec())));
+        assert_eq!((parts.bytes, parts.begun.len()), (0, 0));
+    }
 
     #[test]
     fn parts_are_numbered_from_one() {

@@ -46,8 +46,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use crate::clock::Now;
 /// The outbox reads no clock: it is told what time it is.
+pub use crate::clock::Now;
 pub(crate) use batches::{STREAMS_MAX, weight};
 pub use disk::{Disk, RealDisk};
 pub use gap::{Gap, Reason};

@@ -28,8 +28,8 @@ pub struct Limits {
     pub state_bytes: usize,
     /// Names of metrics a transform may have; 64. Further ones are not kept, and counted.
     pub metrics: usize,
-    /// Streams of its own that a transform may derive rows of as long as the agent runs; 64. A call that begins
-    /// one too many fails.
+    /// Streams of its own that a transform may derive rows of, in all calls since it was loaded; 64. A call that
+    /// begins one too many fails.
     pub streams: usize,
 }
 

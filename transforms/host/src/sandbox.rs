@@ -344,7 +344,7 @@ impl types::Host for Host {}
 impl host::Host for Host {
     fn log(&mut self, level: host::Level, message: String) -> wasmtime::Result<()> {
         if level == host::Level::Error {
-            self.said = Some(one_line(&message));
+            self.said = Some(said(&message));
         }
         let mut text = start_of(&message, self.log_left.saturating_sub(LINE_COST));
         if !text.is_empty() {
@@ -399,11 +399,16 @@ impl host::Host for Host {
     }
 }
 
-/// What a guest says of itself, on one line that is not too long: it goes into the agent's log, where a line of
-/// the guest's own making would pass for one of the agent's.
-pub(crate) fn one_line(text: &str) -> String {
+/// Why a guest cannot go on, in its own words: their beginning, on one line.
+pub(crate) fn said(text: &str) -> String {
+    one_line(start_of(text, SAID_MAX))
+}
+
+/// What a guest says, on one line: it goes into the agent's log, where a line of the guest's own making would pass
+/// for one of the agent's.
+fn one_line(text: &str) -> String {
     let mut line = String::new();
-    for c in start_of(text, SAID_MAX).chars() {
+    for c in text.chars() {
         match c {
             '\n' => line.push(' '),
             c if c.is_control() => line.extend(c.escape_default()),
@@ -531,7 +536,8 @@ mod tests {
             one_line("panicked at a.rs:\nno\r\x1b[1m \u{85}é"),
             "panicked at a.rs: no\\r\\u{1b}[1m \\u{85}é"
         );
-        assert_eq!(one_line(&"é".repeat(SAID_MAX)).len(), SAID_MAX);
+        assert_eq!(said(&"é".repeat(SAID_MAX)).len(), SAID_MAX);
+        assert_eq!(one_line(&"é".repeat(SAID_MAX)).len(), 2 * SAID_MAX, "a log line may be longer");
     }
 
     #[test]

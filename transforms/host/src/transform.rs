@@ -7,7 +7,7 @@ use crate::engine::Engine;
 use crate::failure::{Failure, LoadError};
 use crate::limits::Limits;
 use crate::packed::{self, Batch};
-use crate::sandbox::{Host, Instance, one_line};
+use crate::sandbox::{Host, Instance, said};
 use crate::usage::{Frame, Usage};
 use crate::verdict::Verdict;
 use milepost_wire::{Reading, Stream};
@@ -304,7 +304,7 @@ impl Transform {
         let (now_us, limits) = (host.now_us(), host.limits().clone());
         let cpu = limits.cpu / part.max(1);
         let output = instance.call(cpu, |exports, store| packed::call_process(exports, store, batch))?;
-        let mut verdict = Verdict::check(output.map_err(said)?, stream, len, &limits)?;
+        let mut verdict = Verdict::check(output.map_err(refusal)?, stream, len, &limits)?;
         if self.tick_every_us > 0 {
             let next = now_us.saturating_add(self.tick_every_us);
             // The clock may have been set back.
@@ -313,17 +313,22 @@ impl Transform {
             if now_us >= due {
                 self.next_tick_us = Some(next);
                 let rows = instance.call(cpu, |exports, store| exports.call_tick(store, now_us))?;
-                verdict.add_derived(rows.map_err(said)?, stream, &limits)?;
+                verdict.add_derived(rows.map_err(refusal)?, stream, &limits)?;
             }
         }
-        instance.host().derives(&verdict.derived)?;
+        let mut after = None;
         if self.keeps_state {
             let snapshot = instance.call(limits.init_cpu, |exports, store| exports.call_snapshot(store))?;
             let (wanted, limit) = (snapshot.len(), limits.state_bytes);
             if wanted > limit {
                 return Err(Failure::StateLimit { wanted, limit });
             }
-            self.snapshot = Some(snapshot);
+            after = Some(snapshot);
+        }
+        // The last that can fail.
+        instance.host().derives(&verdict.derived)?;
+        if after.is_some() {
+            self.snapshot = after;
         }
         Ok(verdict)
     }
@@ -377,7 +382,7 @@ impl Transform {
         let limit = instance.host().limits().init_cpu;
         let params: Vec<(&str, &str)> = self.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let plan = instance.call(limit, |exports, store| exports.call_init(store, &params))?;
-        let plan = plan.map_err(said)?;
+        let plan = plan.map_err(refusal)?;
         self.streams = plan.streams;
         self.keeps_state = plan.keeps_state;
         self.tick_every_us = i64::from(plan.tick_every_ms) * 1000;
@@ -388,7 +393,7 @@ impl Transform {
         }
         // It would fail for ever: start without it the next time.
         self.snapshot = None;
-        restored?.map_err(|e| said(format!("it does not take its state back: {e}")))
+        restored?.map_err(|e| refusal(format!("it does not take its state back: {e}")))
     }
 
     /// Ends the instance; what the host holds for it stays.
@@ -409,6 +414,6 @@ impl Transform {
 }
 
 /// An error that the guest returned.
-fn said(text: String) -> Failure {
-    Failure::GuestError(one_line(&text))
+fn refusal(text: String) -> Failure {
+    Failure::GuestError(said(&text))
 }

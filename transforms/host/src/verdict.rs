@@ -4,7 +4,7 @@ use crate::bindings::milepost::transform::types as wit;
 use crate::convert;
 use crate::failure::Failure;
 use crate::limits::Limits;
-use crate::sandbox::one_line;
+use crate::sandbox::said;
 use milepost_wire::{Body, Reading, Stream};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -165,7 +165,7 @@ fn one_shape(rows: &[Reading]) -> Result<(), Failure> {
 }
 
 fn invalid(what: String) -> Failure {
-    Failure::InvalidOutput(one_line(&what))
+    Failure::InvalidOutput(said(&what))
 }
 
 #[cfg(test)]
