@@ -136,15 +136,18 @@ fn property(variable: &str) -> Option<String> {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    // What a check finds is all that it says.
-    if !matches!(arguments.command, Some(Command::Check))
-        && let Err(e) = milepost_ops::start_log()
-    {
+    // What a check finds is all that it says, and why there is none.
+    let checks = matches!(arguments.command, Some(Command::Check));
+    if !checks && let Err(e) = milepost_ops::start_log() {
         eprintln!("milepost-sink: {e}");
         return ExitCode::FAILURE;
     }
     match run(arguments) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(e) if checks => {
+            eprintln!("milepost-sink: {e}");
+            ExitCode::FAILURE
+        }
         Err(e) => {
             tracing::error!("{e}");
             ExitCode::FAILURE
@@ -178,7 +181,9 @@ async fn run(arguments: Arguments) -> Result<(), Box<dyn std::error::Error>> {
     if let Some(brokers) = arguments.brokers {
         config.sink.brokers = brokers;
     }
-    config.sink.kafka.extend(std::env::vars().filter_map(|(name, value)| Some((property(&name)?, value))));
+    // What is no UTF-8 is none of ours.
+    let variables = std::env::vars_os().filter_map(|(name, value)| Some((property(name.to_str()?)?, value)));
+    config.sink.kafka.extend(variables.filter_map(|(name, value)| Some((name, value.into_string().ok()?))));
     if lake.is_empty() || config.sink.brokers.is_empty() {
         return Err(
             "`lake` or `sink.brokers` is empty: name a folder or s3://bucket/prefix, and host:port".into()
@@ -244,7 +249,7 @@ impl Command {
                 }
                 match checks.wrong() {
                     0 => String::new(),
-                    wrong => return Err(format!("{wrong} things are wrong").into()),
+                    wrong => return Err(format!("Wrong: {wrong}, see above").into()),
                 }
             }
             Self::Probe => {

@@ -162,3 +162,17 @@ fn a_sink_s_check_says_what_the_lake_or_kafka_does_not_let_it_do() {
     fake.plan(|request| if request.op == Op::List { Fault::Refuse(Answer::DENIED) } else { Fault::None });
     check("milepost-sink", &config).is_wrong("Lake, listing", "s3:ListBucket");
 }
+
+#[test]
+fn settings_that_cannot_be_read_are_named_by_each_check() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = dir.path().join("settings.toml");
+    std::fs::write(&config, "no_such_setting = 3\n").unwrap();
+    for package in ["milepost-agent", "milepost-bridge", "milepost-sink"] {
+        let out = Command::new(program(package, package)).arg("--config").arg(&config).arg("check").output();
+        let out = out.unwrap();
+        let told = String::from_utf8_lossy(&[out.stdout, out.stderr].concat()).into_owned();
+        let named = told.contains("settings.toml") && told.contains("no_such_setting");
+        assert!(!out.status.success() && named, "{package}: {told}");
+    }
+}
