@@ -11,19 +11,19 @@ use crate::kernel;
 use crate::pipeline::load::{Loader, countable};
 use crate::units::Size;
 use milepost_ops::check::{Checks, Wrong};
-use milepost_transform_host::{Engine, EngineSettings};
+use milepost_transform_host::{Compiler, Engine, EngineSettings};
 use std::io::Write;
 use std::path::Path;
 use std::time::Duration;
 
-/// Tries everything in the order of the data path.
-pub async fn everything<W: Write>(config: &Config, checks: &mut Checks<W>) {
+/// Tries everything in the order of the data path. `compiler` is the agent's: what it refuses is refused here.
+pub async fn everything<W: Write>(config: &Config, compiler: Option<Compiler>, checks: &mut Checks<W>) {
     checks.found("Configuration", Ok(format!("vehicle {}", config.vehicle)));
     checks.found("Data folder", data_folder(config));
     for source in &config.source {
         checks.found(&format!("Source {}", source.name), sources::source(&source.settings).await);
     }
-    transforms(config, checks);
+    transforms(config, compiler, checks);
     let now = Duration::from_micros(u64::try_from(SystemClock::new().wall_us()).unwrap_or(0));
     broker::broker(config, now, checks).await;
 }
@@ -66,21 +66,21 @@ fn whole(bytes: u64) -> Size {
 }
 
 /// Loads each by itself, so that every one that cannot be is named. Nothing compiled is kept.
-fn transforms<W: Write>(config: &Config, checks: &mut Checks<W>) {
+fn transforms<W: Write>(config: &Config, compiler: Option<Compiler>, checks: &mut Checks<W>) {
     if config.transform.is_empty() {
         return;
     }
     if let Err(why) = countable(&config.transform) {
         checks.failed("Transforms", Wrong::new(why, "One transform can do the work of several too"));
     }
-    let engine = match Engine::new(&EngineSettings::default()) {
+    let engine = match Engine::new(&EngineSettings { compiler, ..EngineSettings::default() }) {
         Ok(engine) => engine,
         Err(why) => {
             let wrong = Wrong::new(why, "See whether the machine has memory left");
             return checks.failed("Transforms", wrong);
         }
     };
-    let loader = Loader::new(&config.data_dir, Some(engine));
+    let loader = Loader::new(&config.data_dir, Some(engine), None);
     for transform in &config.transform {
         let loaded = loader.load(std::slice::from_ref(transform)).map(|_| "it loads and starts");
         let mend = "Correct its entry in the configuration, or build it again";

@@ -6,6 +6,7 @@ use milepost_agent::config::{Config, ConfigError, DEFAULTS};
 use milepost_agent::notify::Notifier;
 use milepost_agent::run::{Agent, AgentHandle, Seams};
 use milepost_ops::check::Checks;
+use milepost_transform_host::{Compiler, compiler};
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,8 +35,13 @@ enum Command {
     /// Try all that the agent needs: a line for each thing, and how to mend what is wrong; status 1 if
     /// anything is. A running agent is not disturbed
     Check,
+    /// What the agent calls itself with to have a component compiled
+    #[command(hide = true, name = COMPILE)]
+    Compile,
 }
 
+/// By this the agent's own call is known.
+const COMPILE: &str = "compile-component";
 /// The configuration or what it names is not usable: starting again will not help.
 const EXIT_CONFIG: u8 = 78;
 /// The agent stopped by itself.
@@ -45,6 +51,9 @@ fn main() -> ExitCode {
     let args = Args::parse();
     if args.print_config {
         return print_config();
+    }
+    if let Some(Command::Compile) = args.command {
+        return compiler::serve();
     }
     // What a check finds is all that it says.
     if !matches!(args.command, Some(Command::Check))
@@ -87,7 +96,8 @@ async fn run(config: Config, args: &Args) -> ExitCode {
         Ok(hangup) => hangup,
         Err(error) => return fail(EXIT_HALTED, &error),
     };
-    let agent = match Agent::start(config, Seams::default()).await {
+    let seams = Seams { compiler: Some(Compiler::this_program(COMPILE)), ..Seams::default() };
+    let agent = match Agent::start(config, seams).await {
         Ok(agent) => agent,
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
@@ -131,7 +141,7 @@ fn print_config() -> ExitCode {
 
 async fn check(config: &Config) -> ExitCode {
     let mut checks = Checks::new(std::io::stdout());
-    check::everything(config, &mut checks).await;
+    check::everything(config, Some(Compiler::this_program(COMPILE)), &mut checks).await;
     ExitCode::from(u8::from(checks.wrong() > 0))
 }
 

@@ -15,7 +15,7 @@ use crate::pipeline::{self, Control, Pipeline, Rows};
 use crate::source::outlet::{Outlet, channel};
 use crate::source::{Backoff, Context, Source, SourceError, supervise};
 use crate::uplink::Driver;
-use milepost_transform_host::Engine;
+use milepost_transform_host::{Compiler, Engine};
 use milepost_wire::{BootId, VehicleId};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -40,11 +40,14 @@ pub struct Seams {
     pub disk: Option<Arc<dyn Disk>>,
     /// The engine for transforms; `None`: one of its own, if there are transforms.
     pub engine: Option<Engine>,
+    /// Who compiles for an engine of its own; `None`: this process, with no limit.
+    pub compiler: Option<Compiler>,
 }
 
 impl Default for Seams {
     fn default() -> Self {
-        Self { clock: Arc::new(SystemClock::new()), entropy: clock::entropy, disk: None, engine: None }
+        let clock = Arc::new(SystemClock::new());
+        Self { clock, entropy: clock::entropy, disk: None, engine: None, compiler: None }
     }
 }
 
@@ -136,7 +139,7 @@ impl Agent {
             Some(disk) => disk,
             None => Arc::new(RealDisk::new(config.data_dir.join("spool")).map_err(data_dir)?),
         };
-        let loader = Arc::new(Loader::new(&config.data_dir, seams.engine));
+        let loader = Arc::new(Loader::new(&config.data_dir, seams.engine, seams.compiler));
         let links = loader.load(&config.transform)?;
         let sources = build(&config, &clock)?.into_iter().chain(own);
         let (outbox, spool) = Outbox::open(disk, config.outbox(), config.vehicle.clone(), boot, now)?;

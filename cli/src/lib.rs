@@ -45,6 +45,9 @@ pub enum Command {
     Query(query::Options),
     /// The same, as long as you type
     Shell(query::ShellOptions),
+    /// What this program calls itself with to have a transform's component compiled
+    #[command(hide = true, name = transform::COMPILE)]
+    Compile,
 }
 
 /// How a command ended, apart from errors that stopped it.
@@ -62,6 +65,7 @@ pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 /// Runs a command to its end.
 pub fn run(cli: Cli) -> ExitCode {
     let outcome = match cli.command {
+        Command::Compile => return milepost_transform_host::compiler::serve(),
         Command::Demo(options) => demo::run(&options),
         Command::Simulate(options) => simulate::run(&options),
         Command::Audit(options) => audit::run(&options),

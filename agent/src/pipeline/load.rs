@@ -4,7 +4,9 @@ use super::Control;
 use super::chain::{Link, NotTaken};
 use crate::config::TransformConfig;
 use crate::kernel;
-use milepost_transform_host::{Engine, EngineError, EngineSettings, LoadError, Transform, read_component};
+use milepost_transform_host::{
+    Compiler, Engine, EngineError, EngineSettings, LoadError, Transform, read_component,
+};
 use milepost_wire::frame::MAX_LINEAGE;
 use sha2::{Digest as _, Sha256};
 use std::path::{Path, PathBuf};
@@ -61,13 +63,15 @@ pub struct Reload {
 /// Loads transforms with one engine, which it makes with the first.
 pub struct Loader {
     compiled: PathBuf,
+    compiler: Option<Compiler>,
     engine: Mutex<Option<Engine>>,
 }
 
 impl Loader {
-    /// Uses this engine; `None`: one of its own, which keeps compiled code in the data folder.
-    pub fn new(data_dir: &Path, engine: Option<Engine>) -> Self {
-        Self { compiled: data_dir.join(COMPILED), engine: Mutex::new(engine) }
+    /// Uses this engine; `None`: one of its own, which keeps compiled code in the data folder and has this
+    /// program compile; `None`: this process does.
+    pub fn new(data_dir: &Path, engine: Option<Engine>, compiler: Option<Compiler>) -> Self {
+        Self { compiled: data_dir.join(COMPILED), compiler, engine: Mutex::new(engine) }
     }
 
     fn engine(&self) -> Result<Engine, EngineError> {
@@ -75,10 +79,10 @@ impl Loader {
         if let Some(engine) = &*engine {
             return Ok(engine.clone());
         }
-        let cache = Some(self.compiled.clone());
+        let (cache, compiler) = (Some(self.compiled.clone()), self.compiler.clone());
         // While new ones are loaded the old ones are there.
         let pooled = 2 * MAX_LINEAGE as u32;
-        let fresh = Engine::new(&EngineSettings { cache, pooled, ..EngineSettings::default() })?;
+        let fresh = Engine::new(&EngineSettings { cache, compiler, pooled, ..EngineSettings::default() })?;
         Ok(engine.insert(fresh).clone())
     }
 

@@ -3,9 +3,9 @@
 
 use super::case::{self, Case};
 use super::readings::{self, Wanted};
-use super::sandbox::{Params, Subject, param};
+use super::sandbox::{Params, Subject, param, settings};
 use super::{red, size};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, say};
 use clap::Args;
 use milepost_transform_host::{Engine, EngineSettings, Limits, State, Transform, Usage};
 use milepost_wire::{Batch, Body, BootId, Reading, Stream, Value, VehicleId, frame};
@@ -54,15 +54,19 @@ pub(super) fn run(options: &Options) -> Result<Outcome, Failure> {
     let mut cost = time(&subject, &params, &batches)?;
     count(&subject, &params, &batches, &mut cost)?;
     let colours = std::io::stdout().is_terminal();
-    println!("{}, {title}: {} readings, {} in a call\n", subject.name, cost.readings, options.batch);
+    let mut text =
+        format!("{}, {title}: {} readings, {} in a call\n\n", subject.name, cost.readings, options.batch);
     let mut over = 0;
     for line in cost.lines(&subject.limits) {
         over += usize::from(line.is_over);
-        println!("{}", if line.is_over { red(&line.text, colours) } else { line.text });
+        text += &if line.is_over { red(&line.text, colours) } else { line.text };
+        text.push('\n');
     }
     if over > 0 {
-        println!("\n{}", red(&format!("{over} over the limit: the agent would set readings aside"), colours));
+        let line = format!("{over} over the limit: the agent would set readings aside");
+        text += &format!("\n{}\n", red(&line, colours));
     }
+    say(&text)?;
     Ok(if over == 0 { Outcome::Good } else { Outcome::Bad })
 }
 
@@ -155,7 +159,7 @@ fn failed(why: &milepost_transform_host::Failure) -> Failure {
 /// The time of the calls, each pass with a fresh state; the median of the passes, and the longest call
 /// of the best pass: the machine's pauses are not the transform's.
 fn time(subject: &Subject, params: &Params, batches: &[(Stream, Vec<Reading>)]) -> Result<Cost, Failure> {
-    let mut transform = start(subject, &EngineSettings::default(), params)?;
+    let mut transform = start(subject, &settings(), params)?;
     let readings = batches.iter().map(|(_, batch)| batch.len()).sum();
     let mut passes: Vec<(Duration, Duration)> = Vec::new();
     let from = Instant::now();
@@ -185,7 +189,7 @@ fn count(
     batches: &[(Stream, Vec<Reading>)],
     cost: &mut Cost,
 ) -> Result<(), Failure> {
-    let settings = EngineSettings { count_fuel: true, ..EngineSettings::default() };
+    let settings = EngineSettings { count_fuel: true, ..settings() };
     let mut transform = start(subject, &settings, params)?;
     let (mut before, mut after) = (Vec::new(), Vec::new());
     for (stream, batch) in batches {

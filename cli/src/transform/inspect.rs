@@ -1,11 +1,11 @@
 //! `milepost transform inspect`: what a component is and asks for, before it comes near a vehicle.
 
 use super::build::digest;
-use super::sandbox::{Params, Subject, param};
+use super::sandbox::{Params, Subject, param, settings};
 use super::{red, size};
 use crate::{Failure, Outcome};
 use clap::Args;
-use milepost_transform_host::{Engine, EngineSettings, Limits};
+use milepost_transform_host::{Engine, Limits};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
 use wit_component::DecodedWasm;
@@ -57,7 +57,7 @@ fn describe(subject: &Subject, params: Params, out: &mut Vec<u8>) -> Result<Outc
         if world.imports.is_empty() { "nothing".into() } else { world.imports.join(", ") }
     )?;
     let colours = std::io::stdout().is_terminal();
-    let engine = Engine::new(&EngineSettings::default())?;
+    let engine = Engine::new(&settings())?;
     let refused: Vec<&String> =
         world.imports.iter().filter(|import| !milepost_transform_host::is_offered(import)).collect();
     for import in &refused {
@@ -87,7 +87,7 @@ fn describe(subject: &Subject, params: Params, out: &mut Vec<u8>) -> Result<Outc
 fn limits(limits: &Limits, out: &mut Vec<u8>) -> std::io::Result<()> {
     let Limits { cpu, init_cpu, memory_bytes, output_rows, output_bytes, log_bytes, state_bytes, .. } =
         limits;
-    writeln!(out, "{:<9} CPU {cpu:?} a call, {init_cpu:?} for init, snapshot and restore each", "limits")?;
+    writeln!(out, "{:<9} CPU {cpu:?} a call, {init_cpu:?} for init and restore each", "limits")?;
     writeln!(out, "{:<9} memory {}, state {}", "", size(*memory_bytes), size(*state_bytes))?;
     let (output, log) = (size(*output_bytes), size(*log_bytes));
     writeln!(out, "{:<9} a call: {output_rows} rows or {output} of output, {log} of log", "")

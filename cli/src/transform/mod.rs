@@ -28,6 +28,9 @@ mod pipe;
 use crate::{Failure, Outcome};
 use clap::{Args, Subcommand};
 
+/// The command by which this program's call of itself is known.
+pub(crate) const COMPILE: &str = "compile-component";
+
 /// Options of `milepost transform`.
 #[derive(Args, Debug)]
 pub struct Options {

@@ -1,20 +1,23 @@
 //! `milepost transform run`: NDJSON in, NDJSON out, through a transform.
 
 use super::readings::{self, Wanted};
-use super::sandbox::{Params, Sandbox, Subject, param};
+use super::sandbox::{Params, Sandbox, Subject, param, settings};
 use super::test::show_log;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, remark};
 use clap::Args;
 use milepost_agent::ndjson::write;
 use milepost_transform_host::{Engine, EngineSettings};
 use milepost_wire::{Reading, Stream};
-use std::io::{self, BufRead, BufWriter, Write};
+use std::io::{self, BufRead, BufWriter, Read, Write};
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 /// How long readings gather, as in the agent.
 const LINGER: Duration = Duration::from_millis(20);
+
+/// The longest line that is read: an image takes a few megabytes.
+const MAX_LINE: u64 = 32 << 20;
 
 /// Options of `milepost transform run`.
 #[derive(Args, Debug)]
@@ -52,7 +55,7 @@ pub(super) fn run(options: &Options) -> Result<Outcome, Failure> {
         show_log();
     }
     let subject = Subject::open(&options.path)?;
-    let engine = Engine::new(&EngineSettings { source_lines: true, ..EngineSettings::default() })?;
+    let engine = Engine::new(&EngineSettings { source_lines: true, ..settings() })?;
     let params: Params = options.params.iter().cloned().collect();
     let mut pipe = Pipe {
         sandbox: subject.start(&engine, params)?,
@@ -121,7 +124,7 @@ impl<W: Write> Pipe<W> {
     }
 
     fn wrong(&mut self, why: &str) {
-        eprintln!("milepost: {why}");
+        remark(&format!("milepost: {why}"));
         self.outcome = Outcome::Bad;
     }
 }
@@ -131,11 +134,18 @@ fn standard_input(wanted: Wanted) -> Result<Receiver<Result<Reading, String>>, F
     let (send, lines) = sync_channel(1024);
     let read = move || {
         let mut parser = readings::parser(&wanted);
-        for (i, line) in io::stdin().lock().lines().enumerate() {
-            let parsed = match line {
-                Ok(line) if line.trim().is_empty() => continue,
-                Ok(line) => parser.parse(&line, None).map_err(|e| format!("line {}: {e}", i + 1)),
-                Err(e) => Err(format!("line {}: {e}", i + 1)),
+        let mut input = io::stdin().lock();
+        for i in 1.. {
+            let parsed = match next_line(&mut input) {
+                Ok(None) => return,
+                Ok(Some(line)) if line.trim().is_empty() => continue,
+                Ok(Some(line)) => parser.parse(&line, None).map_err(|e| match line.starts_with(['$', '!']) {
+                    true => format!(
+                        "line {i} is a receiver's, and NDJSON is read here: name the log with --input"
+                    ),
+                    false => format!("line {i}: {e}"),
+                }),
+                Err(e) => Err(format!("line {i}: {e}")),
             };
             if send.send(parsed).is_err() {
                 return;
@@ -144,4 +154,18 @@ fn standard_input(wanted: Wanted) -> Result<Receiver<Result<Reading, String>>, F
     };
     std::thread::Builder::new().name("lines".into()).spawn(read)?;
     Ok(lines)
+}
+
+/// The next line; none at the end. Of one that is too long the rest is passed over.
+fn next_line(input: &mut impl BufRead) -> io::Result<Option<String>> {
+    let mut line = Vec::new();
+    if input.by_ref().take(MAX_LINE).read_until(b'\n', &mut line)? == 0 {
+        return Ok(None);
+    }
+    let wrong = |why: String| Err(io::Error::new(io::ErrorKind::InvalidData, why));
+    if line.len() as u64 == MAX_LINE && !line.ends_with(b"\n") {
+        input.skip_until(b'\n')?;
+        return wrong(format!("it is longer than {MAX_LINE} bytes"));
+    }
+    String::from_utf8(line).map(Some).or_else(|_| wrong("it is not UTF-8".into()))
 }

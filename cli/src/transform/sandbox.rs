@@ -4,8 +4,10 @@
 
 use super::build;
 use super::project::Project;
-use crate::Failure;
-use milepost_transform_host::{Engine, Failure as Refusal, Frame, Limits, Transform, read_component};
+use crate::{Failure, remark};
+use milepost_transform_host::{
+    Compiler, Engine, EngineSettings, Failure as Refusal, Frame, Limits, Transform, read_component,
+};
 use milepost_wire::{Reading, Stream};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -16,6 +18,11 @@ use std::time::{Duration, Instant};
 pub(super) const BATCH: usize = 1024;
 /// Of a backtrace no more is shown.
 const MAX_FRAMES: usize = 8;
+
+/// The engine of every command: what it does not compile, an agent does not either.
+pub(super) fn settings() -> EngineSettings {
+    EngineSettings { compiler: Some(Compiler::this_program(super::COMPILE)), ..EngineSettings::default() }
+}
 
 /// The parameters, by name.
 pub(super) type Params = BTreeMap<String, String>;
@@ -131,7 +138,7 @@ impl Sandbox {
                 // What the parts gave stays.
                 Err(_) => {
                     if let Err(why) = self.transform.back_to(after) {
-                        eprintln!("milepost: it goes on without what it remembered: {why}");
+                        remark(&format!("milepost: it goes on without what it remembered: {why}"));
                     }
                 }
             }

@@ -1,9 +1,9 @@
 //! `milepost transform test`: runs a project's cases in the sandbox.
 
 use super::case::{self, Case, Ran};
-use super::sandbox::Subject;
+use super::sandbox::{Subject, settings};
 use super::{green, red};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, say};
 use clap::Args;
 use milepost_transform_host::{Engine, EngineSettings};
 use std::io::IsTerminal;
@@ -34,7 +34,7 @@ pub(super) fn run(options: &Options) -> Result<Outcome, Failure> {
     let subject = Subject::open(&options.path)?;
     let beside = options.path.parent().unwrap_or(Path::new("."));
     let dir = subject.project.as_deref().unwrap_or(beside);
-    let engine = Engine::new(&EngineSettings { source_lines: true, ..EngineSettings::default() })?;
+    let engine = Engine::new(&EngineSettings { source_lines: true, ..settings() })?;
     let colours = std::io::stdout().is_terminal();
     let found = case::find(dir, &options.cases)?;
     let mut failed = 0;
@@ -44,7 +44,7 @@ pub(super) fn run(options: &Options) -> Result<Outcome, Failure> {
             Ok((case, ran)) if ran.problems.is_empty() => {
                 let (done, rows) =
                     (green(if options.bless { "written" } else { "ok" }, colours), ran.rows.len());
-                println!("case {name}: {done}, {} readings in, {rows} rows out", case.len());
+                say(&format!("case {name}: {done}, {} readings in, {rows} rows out\n", case.len()))?;
                 continue;
             }
             Ok((_, ran)) => ran.problems,
@@ -52,12 +52,12 @@ pub(super) fn run(options: &Options) -> Result<Outcome, Failure> {
             Err(why) => vec![format!("  {why}")],
         };
         failed += 1;
-        println!("case {name}: {}", red("FAILED", colours));
+        say(&format!("case {name}: {}\n", red("FAILED", colours)))?;
         for problem in &problems {
-            println!("{}", coloured(problem, colours));
+            say(&format!("{}\n", coloured(problem, colours)))?;
         }
     }
-    println!("{} passed, {failed} failed", found.len() - failed);
+    say(&format!("{} passed, {failed} failed\n", found.len() - failed))?;
     Ok(if failed == 0 { Outcome::Good } else { Outcome::Bad })
 }
 

@@ -8,6 +8,7 @@
 //! not keep out who has become the agent's user: they need no compiled code.
 #![allow(unsafe_code)]
 
+use crate::compiler::CODE_MAX;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::{Digest as _, Sha256};
 use std::fs::{self, File};
@@ -30,8 +31,13 @@ const MAC: usize = 32;
 const KEY_BYTES: usize = 64;
 /// The most files that are kept: as many transforms as an agent may have, and as many that were there before.
 const FILES_MAX: usize = 64;
-/// The most bytes that a file may have: a component of the largest size that is allowed compiles to less.
-const BYTES_MAX: u64 = 512 << 20;
+
+/// A component of code that this program or its compiler made for this engine, and no one else.
+pub(crate) fn deserialize(wasm: &wasmtime::Engine, code: &[u8]) -> wasmtime::Result<Component> {
+    // SAFETY: `code` comes from `precompile_component`, in this process, in the compiler's, which is the same
+    // program, or in an earlier one, which the MAC says. It is in memory that nobody else writes.
+    unsafe { Component::deserialize(wasm, code) }
+}
 
 /// A folder of compiled components, for one engine.
 pub(crate) struct Cache {
@@ -55,7 +61,7 @@ impl Cache {
     pub(crate) fn load(&self, wasm: &wasmtime::Engine, digest: &[u8; 32]) -> Option<Component> {
         let path = self.path(digest);
         let mut file = open(&path).ok()?;
-        if file.metadata().ok()?.len() > BYTES_MAX {
+        if file.metadata().ok()?.len() > CODE_MAX + MAC as u64 {
             return None;
         }
         let mut bytes = Vec::new();
@@ -67,16 +73,13 @@ impl Cache {
             return None;
         };
         let _ = file.set_modified(now());
-        // SAFETY: the MAC says that these bytes are what `store` got from `serialize` for this engine and
-        // this component; they are in memory that nobody else writes.
-        unsafe { Component::deserialize(wasm, code) }.ok()
+        // The MAC says that it is what `store` was given for this engine and this component.
+        deserialize(wasm, code).ok()
     }
 
-    /// Keeps a component. Failing is no harm: it is compiled again the next time.
-    pub(crate) fn store(&self, digest: &[u8; 32], component: &Component) {
-        let stored =
-            component.serialize().map_err(io::Error::other).and_then(|code| self.write(digest, &code));
-        if let Err(why) = stored {
+    /// Keeps a component's code. Failing is no harm: it is compiled again the next time.
+    pub(crate) fn store(&self, digest: &[u8; 32], code: &[u8]) {
+        if let Err(why) = self.write(digest, code) {
             tracing::warn!(folder = %self.dir.display(), %why, "Compiled code cannot be kept");
         }
         self.clear_out();

@@ -2,7 +2,8 @@
 //! run too long.
 
 use crate::bindings::TransformPre;
-use crate::cache::Cache;
+use crate::cache::{self, Cache};
+use crate::compiler::Compiler;
 use crate::failure::{EngineError, LoadError};
 use crate::sandbox::Host;
 use std::collections::HashMap;
@@ -64,6 +65,8 @@ pub struct EngineSettings {
     /// A folder for compiled code, which then need not be compiled again at the next start. `None`, the
     /// default: nothing is kept.
     pub cache: Option<PathBuf>,
+    /// Who compiles. `None`, the default: this process, with all cores and as much memory as it takes.
+    pub compiler: Option<Compiler>,
 }
 
 impl Default for EngineSettings {
@@ -76,6 +79,7 @@ impl Default for EngineSettings {
             count_fuel: false,
             source_lines: false,
             cache: None,
+            compiler: None,
         }
     }
 }
@@ -90,6 +94,8 @@ pub struct Engine {
 struct Inner {
     settings: EngineSettings,
     wasm: wasmtime::Engine,
+    /// Address space for each memory.
+    reservation: u64,
     cache: Option<Cache>,
     compilations: AtomicU64,
     compiled: Mutex<HashMap<[u8; 32], Weak<TransformPre<Host>>>>,
@@ -124,7 +130,7 @@ impl Drop for Running {
 impl Engine {
     /// Starts an engine.
     pub fn new(settings: &EngineSettings) -> Result<Self, EngineError> {
-        let wasm = start(settings).map_err(|e| EngineError(format!("{e:#}")))?;
+        let (wasm, reservation) = start(settings).map_err(|e| EngineError(format!("{e:#}")))?;
         let pace = Arc::<Pace>::default();
         let (shared, clock, every) = (pace.clone(), wasm.clone(), settings.tick);
         let ticker = std::thread::Builder::new()
@@ -138,7 +144,7 @@ impl Engine {
             opened.map_err(failed).ok()
         });
         let (settings, compilations, compiled) = (settings.clone(), AtomicU64::new(0), Mutex::default());
-        let inner = Inner { settings, wasm, cache, compilations, compiled, pace, ticker };
+        let inner = Inner { settings, wasm, reservation, cache, compilations, compiled, pace, ticker };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -184,11 +190,18 @@ impl Engine {
         if let Some(known) = cache.as_ref().and_then(|cache| cache.load(wasm, digest)) {
             return Ok(known);
         }
-        let component = Component::from_binary(wasm, bytes)
-            .map_err(|e| LoadError::NotAComponent { name: name.into(), cause: format!("{e:#}") })?;
+        let settings = &self.inner.settings;
+        let code = match &settings.compiler {
+            Some(compiler) => compiler.compile(name, settings, self.inner.reservation, bytes)?,
+            None => wasm
+                .precompile_component(bytes)
+                .map_err(|e| LoadError::NotAComponent { name: name.into(), cause: format!("{e:#}") })?,
+        };
         self.inner.compilations.fetch_add(1, Ordering::Relaxed);
+        let component = cache::deserialize(wasm, &code)
+            .map_err(|e| LoadError::TooMuch { name: name.into(), cause: format!("{e:#}") })?;
         if let Some(cache) = cache {
-            cache.store(digest, &component);
+            cache.store(digest, &code);
         }
         Ok(component)
     }
@@ -208,10 +221,10 @@ impl Engine {
     }
 }
 
-/// An engine with the address space that there is.
-fn start(settings: &EngineSettings) -> wasmtime::Result<wasmtime::Engine> {
+/// An engine with the address space that there is, and how much of it each memory has.
+fn start(settings: &EngineSettings) -> wasmtime::Result<(wasmtime::Engine, u64)> {
     if let Some(bytes) = settings.memory_reservation {
-        return wasmtime::Engine::new(&config(settings, bytes));
+        return Ok((wasmtime::Engine::new(&config(settings, bytes))?, bytes));
     }
     if cfg!(target_pointer_width = "64") {
         let roomy = config(settings, ROOMY);
@@ -219,16 +232,16 @@ fn start(settings: &EngineSettings) -> wasmtime::Result<wasmtime::Engine> {
             let mut pooled = roomy.clone();
             pooled.allocation_strategy(pool(settings.pooled));
             if let Ok(engine) = wasmtime::Engine::new(&pooled) {
-                return Ok(engine);
+                return Ok((engine, ROOMY));
             }
         }
         let roomy = wasmtime::Engine::new(&roomy)?;
         let mut store = Store::new(&roomy, ());
         if Memory::new(&mut store, MemoryType::new(1, None)).is_ok() {
-            return Ok(roomy);
+            return Ok((roomy, ROOMY));
         }
     }
-    wasmtime::Engine::new(&config(settings, NARROW))
+    Ok((wasmtime::Engine::new(&config(settings, NARROW))?, NARROW))
 }
 
 /// Room for instances of components.
@@ -246,7 +259,7 @@ fn pool(instances: u32) -> InstanceAllocationStrategy {
 
 /// Deterministic and small: NaN has one bit pattern, there are no threads, and relaxed SIMD does the
 /// same everywhere.
-fn config(settings: &EngineSettings, memory_reservation: u64) -> Config {
+pub(crate) fn config(settings: &EngineSettings, memory_reservation: u64) -> Config {
     let mut config = Config::new();
     config.wasm_component_model(true);
     config.epoch_interruption(true);
@@ -316,7 +329,7 @@ mod tests {
 
     #[test]
     fn a_nan_has_one_bit_pattern_wherever_it_comes_from() {
-        let engine = start(&EngineSettings::default()).unwrap();
+        let (engine, _) = start(&EngineSettings::default()).unwrap();
         let mut store = Store::new(&engine, ());
         store.set_epoch_deadline(1_000);
         let instance =

@@ -31,6 +31,22 @@ pub enum LoadError {
         /// What the reader said.
         cause: String,
     },
+    /// It cannot be compiled within the limits of a [`crate::Compiler`], or the compiler failed.
+    #[error("Transform {name} is not compiled: {why}")]
+    Compile {
+        /// The transform.
+        name: String,
+        /// What happened.
+        why: String,
+    },
+    /// An instance of it would need more than there is for one: tables, core modules, memories.
+    #[error("Transform {name} needs more than a transform may have: {cause}")]
+    TooMuch {
+        /// The transform.
+        name: String,
+        /// What of.
+        cause: String,
+    },
     /// The component asks for something that a transform does not get.
     #[error(
         "Transform {name} imports {import:?}, which a transform does not get: the host offers only {offered}. \

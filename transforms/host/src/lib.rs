@@ -3,7 +3,7 @@
 //! becomes of each; it has no other way to reach the world.
 //!
 //! Reading order: [`limits`] says what a transform may use, [`failure`] what can go wrong, [`engine`]
-//! compiles, `sandbox` holds an instance and what it may call, `packed`, `convert` and `verdict`
+//! compiles, or has it done by a [`compiler`], `sandbox` holds an instance and what it may call, `packed`, `convert` and `verdict`
 //! translate readings there and back, [`transform`] puts these together. This crate does not choose what happens
 //! to a reading that makes a transform fail: it leaves everything as it was before the call and says
 //! why, and the caller bisects.
@@ -15,6 +15,7 @@ pub mod limits;
 
 mod bindings;
 mod cache;
+pub mod compiler;
 mod cpu;
 pub mod engine;
 mod sandbox;
@@ -27,6 +28,7 @@ pub mod usage;
 
 pub mod transform;
 
+pub use compiler::Compiler;
 pub use counters::Counters;
 pub use engine::{Engine, EngineSettings, is_offered, read_component};
 pub use failure::{EngineError, Failure, LoadError};
