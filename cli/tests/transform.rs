@@ -4,8 +4,9 @@
 mod lake;
 
 use std::fs;
+use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 /// A `milepost transform …` in a folder. All Rust projects share what cargo builds for them.
 fn milepost(dir: &Path, args: &[&str]) -> Output {
@@ -295,6 +296,50 @@ fn a_component_that_asks_for_more_is_refused_with_what_it_asks_for() {
     );
     assert!(refused(&milepost(folder.path(), &["build"])).contains("milepost transform new NAME"));
     assert!(refused(&milepost(folder.path(), &["new", "../x"])).contains("cannot be a transform's name"));
+}
+
+#[test]
+fn what_overflows_is_told_in_the_sandbox_as_in_native_tests() {
+    let (_folder, dir) = project("overflows", "rust");
+    fs::remove_dir_all(dir.join("cases/standing")).unwrap();
+    write(dir.join("src/lib.rs"), &source("Next::keep_if((fix.fix + 251) as f64 > self.limit)"));
+    write(
+        dir.join("cases/many/in.ndjson"),
+        "{\"ts\":1772438400000000,\"stream\":\"gps_data\",\"lat_e7\":520000000,\"lon_e7\":-15000000,\"fix\":5}\n",
+    );
+    let said = told(&milepost(&dir, &["test"]), 1);
+    assert!(said.contains("attempt to add with overflow"), "{said}");
+}
+
+#[test]
+fn odd_inputs_and_closed_outputs_end_with_a_word_and_not_a_panic() {
+    let folder = tempfile::tempdir().unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../transforms/prebuilt/downsample.wasm");
+    fs::copy(example, folder.path().join("x.wasm")).unwrap();
+    let run = |stdin: &str, stderr: Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_milepost"));
+        command.args(["transform", "run", "x.wasm"]).current_dir(folder.path()).env_remove("RUST_LOG");
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(stderr).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(stdin.as_bytes()).unwrap();
+        child.wait_with_output().unwrap()
+    };
+    let said = refused(&run("$GPGGA,080000.00,,,,,0,00,,,M,,M,,*66\n", Stdio::piped()));
+    assert!(
+        said.contains("line 1 is a receiver's, and NDJSON is read here: name the log with --input"),
+        "{said}"
+    );
+
+    let (reader, closed) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(run("no json\n", closed.into()).status.code(), Some(1));
+
+    for i in 0..=20_000 {
+        fs::create_dir_all(folder.path().join(format!("disk/{}/{i}", i % 100))).unwrap();
+    }
+    let said = refused(&milepost(folder.path(), &["run", "x.wasm", "--input", "disk"]));
+    assert!(said.contains("more than 20000 files and folders up to disk/"), "{said}");
+    let said = refused(&milepost(folder.path(), &["run", "x.wasm", "--input", "/dev/zero"]));
+    assert!(said.contains("/dev/zero is neither a file nor a folder"), "{said}");
 }
 
 /// A new project of a language passes its case, asks for nothing but our interface and names a mistake.

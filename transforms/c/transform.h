@@ -99,7 +99,8 @@ typedef struct milepost_transform_types_gps_t {
   int64_t   ts_us;
   // Where `ts-us` comes from.
   milepost_transform_types_clock_t   clock;
-  // Latitude, 1e-7° (about 11 mm).
+  // Latitude, 1e-7° (about 11 mm). A position beyond 90° or 180° cannot be, here and in all streams: a
+  // call that returns one fails.
   int32_t   lat_e7;
   // Longitude, 1e-7°.
   int32_t   lon_e7;

@@ -2,7 +2,7 @@
 
 use super::project::{Lang, Project};
 use super::{new, sdk, size};
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, remark, say};
 use clap::Args;
 use milepost_transform_build::{c, component, rust, script};
 use sha2::{Digest, Sha256};
@@ -22,7 +22,7 @@ pub(super) fn run(options: &Options) -> Result<Outcome, Failure> {
     let project = Project::open(&options.folder)?;
     let bytes = build(&project)?;
     let shown = project.component();
-    println!("{}: {}, sha256 {}", shown.display(), size(bytes.len()), digest(&bytes));
+    say(&format!("{}: {}, sha256 {}\n", shown.display(), size(bytes.len()), digest(&bytes)))?;
     Ok(Outcome::Good)
 }
 
@@ -35,7 +35,7 @@ pub(super) fn build(project: &Project) -> Result<Vec<u8>, Failure> {
         renewed |= sdk::put(dir, files)?;
     }
     if renewed {
-        eprintln!("What is in {} is now that of this `milepost`", own.display());
+        remark(&format!("What is in {} is now that of this `milepost`", own.display()));
     }
     let component = project.component();
     let (shipped, debug) = match lang {

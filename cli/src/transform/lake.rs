@@ -17,6 +17,8 @@ use std::path::{Path, PathBuf};
 
 /// The most rows that are read.
 const MAX_ROWS: usize = 1_000_000;
+/// The most files and folders that are looked at to find the Parquet files among them.
+const MAX_ENTRIES: usize = 20_000;
 /// The columns of every table that are not the reading's own.
 const NOT_OWN: [&str; 6] = ["vehicle_id", "boot_id", "seq", "ts", "ts_us", "lineage"];
 
@@ -31,7 +33,7 @@ struct Row {
 /// Reads a file of a table, or a table's folder: the rows of one vehicle, by time.
 pub(super) fn read(path: &Path, vehicle: Option<&str>) -> Result<Vec<Located>, Failure> {
     let mut files = Vec::new();
-    list(path, &mut files)?;
+    list(path, &mut files, &mut 0)?;
     files.sort();
     let mut rows = Vec::new();
     for file in &files {
@@ -51,16 +53,27 @@ pub(super) fn read(path: &Path, vehicle: Option<&str>) -> Result<Vec<Located>, F
     Ok(rows.into_iter().enumerate().map(located).collect())
 }
 
-fn list(path: &Path, files: &mut Vec<PathBuf>) -> Result<(), Failure> {
+/// Adds the Parquet files below a folder. `seen` counts what was looked at: a folder that is no lake may hold
+/// a whole disk.
+fn list(path: &Path, files: &mut Vec<PathBuf>, seen: &mut usize) -> Result<(), Failure> {
     if path.is_file() {
         files.push(path.into());
         return Ok(());
     }
     let entries = std::fs::read_dir(path).map_err(|e| format!("{} cannot be read: {e}", path.display()))?;
     for entry in entries {
-        let path = entry?.path();
-        if path.is_dir() || path.extension().is_some_and(|e| e == "parquet") {
-            list(&path, files)?;
+        let (path, link) = entry.and_then(|e| Ok((e.path(), e.file_type()?.is_symlink())))?;
+        *seen += 1;
+        if *seen > MAX_ENTRIES {
+            let shown = path.display();
+            return Err(format!(
+                "more than {MAX_ENTRIES} files and folders up to {shown}: name a table's folder, or one below"
+            )
+            .into());
+        }
+        // A link to a folder may lead in a circle.
+        if (path.is_dir() && !link) || path.extension().is_some_and(|e| e == "parquet") {
+            list(&path, files, seen)?;
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use super::project::{Lang, check_name};
 use super::sdk;
-use crate::{Failure, Outcome};
+use crate::{Failure, Outcome, say};
 use clap::Args;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -59,13 +59,15 @@ pub(super) fn run(options: &Options) -> Result<Outcome, Failure> {
     let sdk = sdk.as_deref().map(crate_folder).transpose()?;
     make(&dir, name, *lang, sdk.as_deref())?;
     let shown = dir.display();
-    println!("{shown} is made. Next:\n");
-    println!("  cd {shown}");
-    if *lang == Lang::Rust {
-        println!("  cargo test                 # natively, with a debugger if you like");
-    }
-    println!("  milepost transform test    # builds it, and runs cases/ in the vehicle's sandbox");
-    println!("  milepost transform bench   # what it costs, beside its limits");
+    let native = match lang {
+        Lang::Rust => "  cargo test                 # natively, with a debugger if you like\n",
+        _ => "",
+    };
+    say(&format!(
+        "{shown} is made. Next:\n\n  cd {shown}\n{native}\
+         \x20 milepost transform test    # builds it, and runs cases/ in the vehicle's sandbox\n\
+         \x20 milepost transform bench   # what it costs, beside its limits\n"
+    ))?;
     Ok(Outcome::Good)
 }
 

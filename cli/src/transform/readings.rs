@@ -33,6 +33,9 @@ pub(super) fn read(path: &Path, wanted: &Wanted) -> Result<Vec<Located>, Failure
     if metadata.is_dir() || path.extension().is_some_and(|e| e == "parquet") {
         return lake::read(path, wanted.vehicle.as_deref());
     }
+    if !metadata.is_file() {
+        return Err(format!("{} is neither a file nor a folder", path.display()).into());
+    }
     if metadata.len() > MAX_FILE {
         let (shown, len) = (path.display(), metadata.len());
         return Err(format!("{shown} has {len} bytes: cut it to at most {MAX_FILE}").into());

@@ -58,7 +58,7 @@ pub(crate) fn from_batch(stream: &Stream, batch: wit::BatchResult) -> Result<Vec
                 .collect()
         };
     }
-    Ok(match (batch, stream) {
+    let mut readings: Vec<Reading> = match (batch, stream) {
         (wit::BatchResult::Gps(rows), Stream::Gps) => each!(rows, gps_out),
         (wit::BatchResult::Vehicle(rows), Stream::Vehicle) => each!(rows, vehicle_out),
         (wit::BatchResult::Camera(rows), Stream::Camera) => each!(rows, camera_out),
@@ -68,7 +68,37 @@ pub(crate) fn from_batch(stream: &Stream, batch: wit::BatchResult) -> Result<Vec
             derived_out(derived)?
         }
         _ => return Err(format!("readings of another stream than {stream} in a batch of it")),
-    })
+    };
+    readings.iter_mut().try_for_each(|reading| on_the_globe(&mut reading.body))?;
+    Ok(readings)
+}
+
+/// A position and a heading as there can be one, as the sources have them: maps and views rely on it.
+fn on_the_globe(body: &mut Body) -> Result<(), String> {
+    let (lat, lon, heading) = match body {
+        Body::Gps(b) => (Some(b.lat_e7), Some(b.lon_e7), b.heading_cdeg.as_mut()),
+        Body::Vehicle(b) => (b.lat_e7, b.lon_e7, b.heading_cdeg.as_mut()),
+        Body::Camera(b) => (b.lat_e7, b.lon_e7, None),
+        Body::Weather(b) => (b.lat_e7, b.lon_e7, None),
+        Body::Emergency(b) => (b.lat_e7, b.lon_e7, None),
+        Body::Derived(_) | Body::Health(_) | Body::Gap(_) => return Ok(()),
+    };
+    let beyond = |value: Option<i32>, most: u32| value.filter(|v| v.unsigned_abs() > most);
+    if let Some(value) = beyond(lat, 900_000_000) {
+        return Err(format!("a latitude of {value} times 1e-7 degrees"));
+    }
+    if let Some(value) = beyond(lon, 1_800_000_000) {
+        return Err(format!("a longitude of {value} times 1e-7 degrees"));
+    }
+    match heading {
+        Some(value) if *value > 36_000 => Err(format!("a heading of {value} hundredths of a degree")),
+        // North has two names; the wire has one.
+        Some(north) if *north == 36_000 => {
+            *north = 0;
+            Ok(())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Rows of a derived stream, every name and value checked.

@@ -6,10 +6,11 @@ use std::time::Duration;
 /// times below them, one that loops or hoards meets them soon.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
-    /// CPU time of one call of `process`; 250 ms. Measured on the thread's CPU clock and checked at
-    /// the engine's ticks, so a call is stopped up to two ticks late and never early.
+    /// CPU time for a batch: of `process`, and of `tick` and `snapshot` where they come after it, together;
+    /// 250 ms. Measured on the thread's CPU clock and checked at the engine's ticks, so a call is stopped up to
+    /// two ticks late and never early.
     pub cpu: Duration,
-    /// CPU time of `init`, `snapshot` and `restore`, each; 1 s.
+    /// CPU time of `init` and `restore`, each; 1 s.
     pub init_cpu: Duration,
     /// Linear memory, in all; 16 MiB.
     pub memory_bytes: usize,

@@ -466,14 +466,17 @@ impl Instance {
         self.store.into_data()
     }
 
-    /// Calls an export with a CPU limit. A trap leaves the instance unusable.
-    pub(crate) fn call<R>(
-        &mut self,
-        cpu_limit: Duration,
-        call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<R>,
-    ) -> Result<R, Failure> {
+    /// So much CPU time the calls from here on may take, together.
+    pub(crate) fn may_take(&mut self, cpu_limit: Duration) {
         let host = self.store.data_mut();
         (host.cpu_limit, host.cpu_from) = (cpu_limit, None);
+    }
+
+    /// Calls an export. A trap leaves the instance unusable.
+    pub(crate) fn call<R>(
+        &mut self,
+        call: impl FnOnce(&Exports, &mut Store<Host>) -> wasmtime::Result<R>,
+    ) -> Result<R, Failure> {
         self.store.set_epoch_deadline(1);
         // An error where fuel is not counted.
         let counted = self.store.set_fuel(u64::MAX).is_ok();
@@ -490,8 +493,8 @@ impl Instance {
     }
 }
 
-/// At each tick of the engine while the guest runs: has it used its CPU time? The first tick of a call
-/// starts the count.
+/// At each tick of the engine while the guest runs: has it used its CPU time? The first tick of the calls
+/// that have it together starts the count.
 fn at_tick(host: &mut Host) -> UpdateDeadline {
     let now = cpu::thread_time();
     let used = now.saturating_sub(*host.cpu_from.get_or_insert(now));

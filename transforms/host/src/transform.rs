@@ -302,8 +302,8 @@ impl Transform {
         host.begin();
         host.advance(newest);
         let (now_us, limits) = (host.now_us(), host.limits().clone());
-        let cpu = limits.cpu / part.max(1);
-        let output = instance.call(cpu, |exports, store| packed::call_process(exports, store, batch))?;
+        instance.may_take(limits.cpu / part.max(1));
+        let output = instance.call(|exports, store| packed::call_process(exports, store, batch))?;
         let mut verdict = Verdict::check(output.map_err(refusal)?, stream, len, &limits)?;
         if self.tick_every_us > 0 {
             let next = now_us.saturating_add(self.tick_every_us);
@@ -312,13 +312,13 @@ impl Transform {
             self.next_tick_us = Some(due);
             if now_us >= due {
                 self.next_tick_us = Some(next);
-                let rows = instance.call(cpu, |exports, store| exports.call_tick(store, now_us))?;
+                let rows = instance.call(|exports, store| exports.call_tick(store, now_us))?;
                 verdict.add_derived(rows.map_err(refusal)?, stream, &limits)?;
             }
         }
         let mut after = None;
         if self.keeps_state {
-            let snapshot = instance.call(limits.init_cpu, |exports, store| exports.call_snapshot(store))?;
+            let snapshot = instance.call(|exports, store| exports.call_snapshot(store))?;
             let (wanted, limit) = (snapshot.len(), limits.state_bytes);
             if wanted > limit {
                 return Err(Failure::StateLimit { wanted, limit });
@@ -381,13 +381,15 @@ impl Transform {
         let Run::Live(instance) = &mut self.running else { return Ok(()) };
         let limit = instance.host().limits().init_cpu;
         let params: Vec<(&str, &str)> = self.params.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let plan = instance.call(limit, |exports, store| exports.call_init(store, &params))?;
+        instance.may_take(limit);
+        let plan = instance.call(|exports, store| exports.call_init(store, &params))?;
         let plan = plan.map_err(refusal)?;
         self.streams = plan.streams;
         self.keeps_state = plan.keeps_state;
         self.tick_every_us = i64::from(plan.tick_every_ms) * 1000;
         let Some(snapshot) = &self.snapshot else { return Ok(()) };
-        let restored = instance.call(limit, |exports, store| exports.call_restore(store, snapshot));
+        instance.may_take(limit);
+        let restored = instance.call(|exports, store| exports.call_restore(store, snapshot));
         if let Ok(Ok(())) = restored {
             return Ok(());
         }

@@ -123,6 +123,24 @@ fn garbage_is_refused_before_it_touches_a_reading() {
 }
 
 #[test]
+fn a_place_that_is_not_on_the_globe_is_refused() {
+    let failure = survives("off the globe").to_string();
+    assert!(failure.contains("a latitude of 950000000 times 1e-7 degrees"), "{failure}");
+    let failure = survives("turned too far").to_string();
+    assert!(failure.contains("a heading of 36001 hundredths of a degree"), "{failure}");
+}
+
+#[test]
+fn a_snapshot_has_the_cpu_time_that_its_call_has_left() {
+    let limits = Limits { cpu: Duration::from_millis(50), ..Limits::default() };
+    assert!(limits.init_cpu > limits.cpu);
+    let how = [("how".into(), "loop in snapshot".into())].into();
+    let mut transform = Transform::load(&engine(), HOSTILE, "hostile", how, limits).unwrap();
+    let failure = transform.process(&Stream::Gps, &[bad_fix()]).unwrap_err();
+    assert_eq!(failure, Failure::CpuLimit { limit: Duration::from_millis(50) });
+}
+
+#[test]
 fn a_snapshot_that_fails_fails_the_call_that_it_belongs_to() {
     let failure = survives("trap in snapshot");
     assert!(matches!(&failure, Failure::Trap(what) if what.contains("in snapshot")), "{failure}");

@@ -3374,7 +3374,8 @@ pub mod milepost {
                 pub ts_us: i64,
                 /// Where `ts-us` comes from.
                 pub clock: Clock,
-                /// Latitude, 1e-7° (about 11 mm).
+                /// Latitude, 1e-7° (about 11 mm). A position beyond 90° or 180° cannot be, here and in all streams: a
+                /// call that returns one fails.
                 pub lat_e7: i32,
                 /// Longitude, 1e-7°.
                 pub lon_e7: i32,

@@ -199,6 +199,15 @@ mod component {
                     let readings = Batch::Gps(vec![Gps::at(0, 0.0, 0.0)]);
                     output.put_in = Some(Insertions { at: vec![u32::MAX], readings });
                 }
+                Some("off the globe") => {
+                    let readings = Batch::Gps(vec![Gps::at(0, 95.0, 0.0)]);
+                    output.put_in = Some(Insertions { at: vec![0], readings });
+                }
+                Some("turned too far") => {
+                    let readings =
+                        Batch::Gps(vec![Gps { heading_cdeg: Some(36_001), ..Gps::at(0, 0.0, 0.0) }]);
+                    output.put_in = Some(Insertions { at: vec![0], readings });
+                }
                 Some("garbage stream") => {
                     output.put_in = Some(Insertions { at: vec![], readings: Batch::Weather(vec![]) });
                 }
