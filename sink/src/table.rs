@@ -13,6 +13,7 @@ use arrow_array::{
 };
 use arrow_buffer::{Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
+use milepost_wire::reading::DATABLE_US;
 use milepost_wire::{Batch, Clock, Column, Stream, Values};
 use std::collections::HashMap;
 use std::ops::Range;
@@ -180,7 +181,9 @@ impl TableRows {
     /// Takes the rows as an Arrow batch. The schema is that of all columns met so far.
     pub fn take(&mut self) -> Result<RecordBatch, ArrowError> {
         let ts_us = std::mem::take(&mut self.ts_us);
-        let ms: Vec<i64> = ts_us.iter().map(|us| us.div_euclid(1000)).collect();
+        // A reader that meets a time that it has no date for gives the whole file up. `ts_us` has it as it is.
+        let date = |us: &i64| us.clamp(DATABLE_US.start(), DATABLE_US.end()).div_euclid(1000);
+        let ms: Vec<i64> = ts_us.iter().map(date).collect();
         let mut arrays: Vec<ArrayRef> = vec![
             self.vehicle.take()?,
             self.boot.take()?,

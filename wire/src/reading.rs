@@ -5,6 +5,7 @@ use crate::stream::{ColumnSpec, Kind, Stream, StreamName};
 use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
+use core::ops::RangeInclusive;
 use serde::{Deserialize, Serialize};
 
 /// Where a reading's time comes from.
@@ -39,6 +40,10 @@ impl Clock {
         [Clock::Gps, Clock::Ntp, Clock::None].into_iter().find(|c| *c as u8 == n)
     }
 }
+
+/// Event times that have a date in the years 1 to 9999, µs since 1970 UTC. SQL and most languages know no others;
+/// the wire carries any, and tables have them in `ts_us`.
+pub const DATABLE_US: RangeInclusive<i64> = -62_135_596_800_000_000..=253_402_300_799_999_999;
 
 /// One reading of one stream.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 
 use super::time::parse_rfc3339;
 use super::{ORIGIN, base64, everyday, is_reserved, object};
+use milepost_wire::reading::DATABLE_US;
 use milepost_wire::stream::InvalidName;
 use milepost_wire::{
     Batch, Body, BootId, Clock, Column, ColumnSpec, Derived, Kind, Reading, Stream, StreamName, Validity,
@@ -104,6 +105,7 @@ impl Parser {
             Some(number) => number.as_i64(),
         };
         let clock = clock.or(self.defaults.clock).or(now.map(|(_, clock)| clock));
+        let ts = ts.filter(|ts| DATABLE_US.contains(ts));
         Ok((ts.ok_or_else(|| bad("ts"))?, clock.unwrap_or(Clock::None)))
     }
 

@@ -148,3 +148,16 @@ fn batches_that_are_not_whole_are_seen() {
     other.rows.columns.clear();
     assert!(!is_whole(&other), "a built-in stream has its own columns");
 }
+
+#[test]
+fn a_time_without_a_date_spoils_no_file() {
+    let mut frame = batch(Stream::Gps, Stream::Gps.columns().unwrap(), 0);
+    for ts in [i64::MIN, 1_772_438_400_123_456, i64::MAX] {
+        frame.push(&Reading { ts, clock: Clock::None, body: gps(1, None) }).unwrap();
+    }
+    let table = table_of_frames(&[frame]);
+    let ms = table["ts"].as_primitive::<TimestampMillisecondType>().values().to_vec();
+    assert_eq!(ms, [-62_135_596_800_000, 1_772_438_400_123, 253_402_300_799_999]);
+    let us = table["ts_us"].as_primitive::<Int64Type>().values().to_vec();
+    assert_eq!(us, [i64::MIN, 1_772_438_400_123_456, i64::MAX]);
+}
