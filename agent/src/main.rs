@@ -9,6 +9,7 @@ use milepost_ops::check::Checks;
 use milepost_transform_host::{Compiler, compiler};
 use std::io::Write;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tokio::signal::unix::{SignalKind, signal};
@@ -71,10 +72,15 @@ fn main() -> ExitCode {
     // The pipeline has its own thread; one more is enough for sources and uplink.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
     match runtime {
-        Ok(runtime) => match args.command {
-            Some(Command::Check) => runtime.block_on(check(&config)),
-            _ => runtime.block_on(run(config, &args)),
-        },
+        Ok(runtime) => {
+            let status = match args.command {
+                Some(Command::Check) => runtime.block_on(check(&config)),
+                _ => runtime.block_on(run(config, &args)),
+            };
+            // What still waits for standard input, or for a compiler, is not waited for.
+            runtime.shutdown_background();
+            status
+        }
         Err(error) => fail(EXIT_HALTED, &error),
     }
 }
@@ -97,7 +103,12 @@ async fn run(config: Config, args: &Args) -> ExitCode {
         Err(error) => return fail(EXIT_HALTED, &error),
     };
     let seams = Seams { compiler: Some(Compiler::this_program(COMPILE)), ..Seams::default() };
-    let agent = match Agent::start(config, seams).await {
+    let started = tokio::select! {
+        started = Agent::start(config, seams) => started,
+        _ = term.recv() => return stopped_early(),
+        _ = int.recv() => return stopped_early(),
+    };
+    let agent = match started {
         Ok(agent) => agent,
         Err(error) => return fail(EXIT_CONFIG, &error),
     };
@@ -110,14 +121,23 @@ async fn run(config: Config, args: &Args) -> ExitCode {
         let monitor = agent.monitor();
         tokio::spawn(async move { systemd.attend(monitor).await });
     }
+    // Signals are heard while transforms are compiled; what changes meanwhile is read once more.
+    let (mut reloading, mut once_more) = (None, false);
     let halted = loop {
         tokio::select! {
             _ = term.recv() => break None,
             _ = int.recv() => break None,
             ended = agent.ended() => break Some(ended),
-            _ = hangup.recv() => reload(&agent, args).await,
+            _ = hangup.recv() => match reloading.is_some() {
+                true => once_more = true,
+                false => reloading = Some(Box::pin(reload(&agent, args))),
+            },
+            () = until(&mut reloading) => {
+                reloading = std::mem::take(&mut once_more).then(|| Box::pin(reload(&agent, args)));
+            }
         }
     };
+    drop(reloading);
     if let Some(systemd) = systemd {
         systemd.stopping();
     }
@@ -153,6 +173,19 @@ fn probe(config: &Config) -> ExitCode {
     match milepost_ops::probe(address) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => fail(EXIT_HALTED, &error),
+    }
+}
+
+fn stopped_early() -> ExitCode {
+    tracing::info!("The agent has stopped before it had started");
+    ExitCode::SUCCESS
+}
+
+/// Waits for what is under way; for ever where nothing is.
+async fn until(work: &mut Option<Pin<Box<impl Future<Output = ()>>>>) {
+    match work {
+        Some(work) => work.await,
+        None => std::future::pending().await,
     }
 }
 

@@ -140,7 +140,10 @@ impl Agent {
             None => Arc::new(RealDisk::new(config.data_dir.join("spool")).map_err(data_dir)?),
         };
         let loader = Arc::new(Loader::new(&config.data_dir, seams.engine, seams.compiler));
-        let links = loader.load(&config.transform)?;
+        // To compile may take minutes, in which the caller may want to give up.
+        let (loading, configs) = (loader.clone(), config.transform.clone());
+        let loaded = tokio::task::spawn_blocking(move || loading.load(&configs)).await;
+        let links = loaded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
         let sources = build(&config, &clock)?.into_iter().chain(own);
         let (outbox, spool) = Outbox::open(disk, config.outbox(), config.vehicle.clone(), boot, now)?;
         let chain = Chain::new(links, outbox.state(), clock.clone());

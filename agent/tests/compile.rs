@@ -3,7 +3,9 @@
 use milepost_transform_host::{Compiler, Engine, EngineSettings, Limits, LoadError, Transform};
 use milepost_wire::reading::Gps;
 use milepost_wire::{Clock, Reading, Stream};
+use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 /// What the agent's own call of itself is.
@@ -100,6 +102,87 @@ fn what_takes_too_much_time_is_refused_and_said() {
     let impatient = Compiler { memory_bytes: 8 << 30, cpu: Duration::from_secs(1), ..compiler() };
     let said = refused(impatient, &juggler(1, 200)).to_string();
     assert!(said.contains("that takes more than the 1s of CPU time that it may"), "{said}");
+}
+
+/// The agent's program, with this component as its transform and standard input as its source.
+fn agent(dir: &Path, component: &[u8]) -> Child {
+    let (file, path) = (dir.join("agent.toml"), dir.join("x.wasm"));
+    std::fs::write(&path, component).unwrap();
+    let text = format!(
+        "vehicle = 'v'\ndata_dir = {:?}\nuplink.url = 'mqtt://127.0.0.1:1'\nshutdown.drain = '100ms'\n\
+         metrics.listen = ''\n[[source]]\ntype = 'stdin'\nname = 'in'\n\
+         [[transform]]\nname = 'x'\npath = {path:?}\n",
+        dir.join("data"),
+    );
+    std::fs::write(&file, text).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_milepost-agent"));
+    command.arg("--config").arg(&file).env_remove("RUST_LOG");
+    command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
+}
+
+fn signal(child: &Child, signal: &str) {
+    assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
+}
+
+/// The process that compiles for an agent, as soon as there is one.
+fn its_compiler(agent: &Child) -> u32 {
+    loop {
+        let children = format!("/proc/{0}/task", agent.id());
+        for task in std::fs::read_dir(children).unwrap() {
+            let of_task = std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
+            if let Some(pid) = of_task.split_whitespace().next() {
+                return pid.parse().unwrap();
+            }
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until a process is gone, or dead and not yet waited for.
+fn until_gone(pid: u32) {
+    let state = || std::fs::read_to_string(format!("/proc/{pid}/stat"));
+    while state().is_ok_and(|stat| !stat.contains(") Z ")) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn an_agent_that_compiles_hears_signals_and_its_compiler_ends_with_it() {
+    for how in ["-TERM", "-INT", "-KILL"] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut agent = agent(dir.path(), &juggler(1, 200));
+        let compiler = its_compiler(&agent);
+        signal(&agent, how);
+        let status = agent.wait().unwrap();
+        assert_eq!(status.success(), how != "-KILL", "{how}: {status}");
+        until_gone(compiler);
+    }
+}
+
+#[test]
+fn an_agent_that_reads_its_standard_input_stops_though_that_stays_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = agent(dir.path(), &example("downsample"));
+    let mut log = BufReader::new(agent.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("The agent runs")));
+    signal(&agent, "-TERM");
+    assert!(log.any(|line| line.contains("The agent has stopped")));
+    assert!(agent.wait().unwrap().success());
+}
+
+#[test]
+fn a_reload_that_compiles_holds_up_no_stop() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut agent = agent(dir.path(), &example("downsample"));
+    let mut log = BufReader::new(agent.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("The agent runs")));
+    std::fs::write(dir.path().join("x.wasm"), juggler(1, 200)).unwrap();
+    signal(&agent, "-HUP");
+    let compiler = its_compiler(&agent);
+    signal(&agent, "-TERM");
+    assert!(log.any(|line| line.contains("The agent has stopped")));
+    assert!(agent.wait().unwrap().success());
+    until_gone(compiler);
 }
 
 #[test]

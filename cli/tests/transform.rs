@@ -290,6 +290,13 @@ fn a_component_that_asks_for_more_is_refused_with_what_it_asks_for() {
     fs::write(folder.path().join("nosy.wasm"), wasi).unwrap();
     let told = told(&milepost(folder.path(), &["inspect", "nosy.wasm"]), 1);
     assert!(told.contains("REFUSED   wasi:cli/environment@0.2.0: a transform does not get it"), "{told}");
+    // (component (import "a:b/c@1.0.0" (func))): a function by an interface's name.
+    let mut odd = b"\0asm\x0d\0\x01\0\x07\x05\x01\x40\x00\x01\x00\x0a\x10\x01\x00\x0b".to_vec();
+    odd.extend(b"a:b/c@1.0.0\x01\x00");
+    fs::write(folder.path().join("odd.wasm"), odd).unwrap();
+    let said = self::told(&milepost(folder.path(), &["inspect", "odd.wasm"]), 1);
+    assert!(said.contains("REFUSED   a:b/c@1.0.0: a transform does not get it"), "{said}");
+    assert!(refused(&milepost(folder.path(), &["new", "self"])).contains("\"self\" has a meaning in Rust"));
     fs::write(folder.path().join("text.wasm"), "hello").unwrap();
     assert!(
         refused(&milepost(folder.path(), &["inspect", "text.wasm"])).contains("not a WebAssembly component")

@@ -12,7 +12,7 @@ use std::time::Duration;
 /// makes it loop is found in less.
 const AT_ONCE: Duration = Duration::from_secs(1);
 /// The part of the time that failing calls of all transforms may take in the long run, one in so many.
-const ONE_IN: u32 = 33;
+const ONE_IN: u32 = 50;
 /// How long it is out at first, and at most.
 const WAIT: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(600));
 

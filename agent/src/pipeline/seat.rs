@@ -30,6 +30,8 @@ pub(super) struct Seat {
     ended: bool,
     /// Bytes that the parts of the batch have given so far.
     given: usize,
+    /// The log has that its `tick` fails.
+    tick_told: bool,
 }
 
 /// Readings that stayed together through a transform, and whether it saw them.
@@ -108,7 +110,14 @@ impl<'a> Passing<'a> {
 impl Seat {
     /// A seat in a chain of so many transforms.
     pub(super) fn new(link: Link, transforms: usize) -> Self {
-        Self { link, breaker: Breaker::one_of(transforms), failure: None, ended: false, given: 0 }
+        Self {
+            link,
+            breaker: Breaker::one_of(transforms),
+            failure: None,
+            ended: false,
+            given: 0,
+            tick_told: false,
+        }
     }
 
     /// The seat after its transform was replaced by one of the same name.
@@ -272,8 +281,15 @@ impl Seat {
     ) -> Result<Applied, Failure> {
         let from = passing.clock.mono();
         let applied = self.link.step.apply(passing.stream, readings, part);
-        let started = std::mem::replace(&mut self.ended, applied.is_err());
+        let failed = applied.as_ref().map_or_else(Some, |applied| applied.tick_failed.as_ref());
+        let started = std::mem::replace(&mut self.ended, failed.is_some());
         match &applied {
+            Ok(Applied { tick_failed: Some(failure), .. }) => {
+                if !std::mem::replace(&mut self.tick_told, true) {
+                    tracing::warn!(transform = %self.link.name, %failure, "Its tick fails; what readings give counts");
+                }
+                self.count(failure.clone(), from, passing);
+            }
             Ok(_) => {
                 if self.breaker.worked(from) {
                     tracing::info!(transform = %self.link.name, "It works again and is back");
@@ -282,13 +298,16 @@ impl Seat {
                     self.charge(from, passing.clock.mono());
                 }
             }
-            Err(failure) => {
-                self.link.counters.errors.fetch_add(1, Relaxed);
-                self.failure = Some(failure.clone());
-                self.charge(from, passing.clock.mono());
-            }
+            Err(failure) => self.count(failure.clone(), from, passing),
         }
         applied
+    }
+
+    /// A call failed.
+    fn count(&mut self, failure: Failure, from: Duration, passing: &Passing<'_>) {
+        self.link.counters.errors.fetch_add(1, Relaxed);
+        self.failure = Some(failure);
+        self.charge(from, passing.clock.mono());
     }
 
     /// Time that a failure cost; takes the transform out where that is too much.

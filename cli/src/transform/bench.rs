@@ -7,7 +7,7 @@ use super::sandbox::{Params, Subject, param, settings};
 use super::{red, size};
 use crate::{Failure, Outcome, say};
 use clap::Args;
-use milepost_transform_host::{Engine, EngineSettings, Limits, State, Transform, Usage};
+use milepost_transform_host::{Applied, Engine, EngineSettings, Limits, State, Transform, Usage};
 use milepost_wire::{Batch, Body, BootId, Reading, Stream, Value, VehicleId, frame};
 use std::collections::BTreeMap;
 use std::io::IsTerminal;
@@ -151,9 +151,16 @@ fn start(subject: &Subject, settings: &EngineSettings, params: &Params) -> Resul
     Ok(Transform::load(&engine, &subject.shipped, &subject.name, params.clone(), lifted())?)
 }
 
-fn failed(why: &milepost_transform_host::Failure) -> Failure {
-    format!("A call failed, so there is nothing to measure: {why}. `milepost transform test` says which reading it is")
-        .into()
+/// A call that has to work, its `tick` included.
+fn apply(transform: &mut Transform, stream: &Stream, batch: &mut Vec<Reading>) -> Result<Applied, Failure> {
+    let applied = transform.apply(stream, batch);
+    match applied.and_then(|applied| applied.tick_failed.clone().map_or(Ok(applied), Err)) {
+        Ok(applied) => Ok(applied),
+        Err(why) => Err(format!(
+            "A call failed, so there is nothing to measure: {why}. `milepost transform test` says which reading it is"
+        )
+        .into()),
+    }
 }
 
 /// The time of the calls, each pass with a fresh state; the median of the passes, and the longest call
@@ -169,7 +176,7 @@ fn time(subject: &Subject, params: &Params, batches: &[(Stream, Vec<Reading>)]) 
         for (stream, batch) in batches {
             let mut batch = batch.clone();
             let from = Instant::now();
-            transform.apply(stream, &mut batch).map_err(|why| failed(&why))?;
+            apply(&mut transform, stream, &mut batch)?;
             let spent = from.elapsed();
             all += spent;
             longest = longest.max(spent);
@@ -194,7 +201,7 @@ fn count(
     let (mut before, mut after) = (Vec::new(), Vec::new());
     for (stream, batch) in batches {
         let mut rows = batch.clone();
-        let applied = transform.apply(stream, &mut rows).map_err(|why| failed(&why))?;
+        let applied = apply(&mut transform, stream, &mut rows)?;
         let usage = transform.usage();
         let fuel = usage.fuel.unwrap_or(0);
         cost.fuel += fuel;

@@ -141,16 +141,24 @@ impl Case {
         };
         ran.started = true;
         let mut set_aside = BTreeSet::new();
-        let batch = self.file.batch.unwrap_or(BATCH).max(1);
+        let size = self.file.batch.unwrap_or(BATCH).max(1);
         let readings = self.readings();
-        for (n, batch) in readings.chunks(batch).enumerate() {
-            let Passed { rows, set_aside: failed } = sandbox.feed(batch);
+        for (n, batch) in readings.chunks(size).enumerate() {
+            let Passed { rows, set_aside: failed, ticks_failed } = sandbox.feed(batch);
             ran.rows.extend(rows);
+            for tick in ticks_failed {
+                ran.problems.push(format!(
+                    "  its tick failed, behind readings {} to {}:",
+                    n * size + 1,
+                    n * size + batch.len()
+                ));
+                ran.problems.extend(tick.tell().lines().map(|line| format!("    {line}")));
+            }
             for one in failed {
-                let index = n * self.file.batch.unwrap_or(BATCH).max(1) + one.index;
+                let index = n * size + one.index;
                 set_aside.insert(index + 1);
                 if !self.file.set_aside.contains(&(index + 1)) {
-                    self.tell_set_aside(index, &one.tell(), &mut ran.problems);
+                    self.tell_set_aside(index, &one.why.tell(), &mut ran.problems);
                 }
             }
         }

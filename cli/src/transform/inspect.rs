@@ -5,11 +5,9 @@ use super::sandbox::{Params, Subject, param, settings};
 use super::{red, size};
 use crate::{Failure, Outcome};
 use clap::Args;
-use milepost_transform_host::{Engine, Limits};
+use milepost_transform_host::{Engine, EngineSettings, Limits};
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
-use wit_component::DecodedWasm;
-use wit_parser::{Resolve, WorldItem, WorldKey};
 
 /// Options of `milepost transform inspect`.
 #[derive(Args, Debug)]
@@ -20,12 +18,6 @@ pub(super) struct Options {
     /// A parameter to start it with, where it needs one; may be repeated
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = param)]
     params: Vec<(String, String)>,
-}
-
-/// The world, as far as a component says it.
-struct World {
-    imports: Vec<String>,
-    exports: Vec<String>,
 }
 
 /// Runs the command.
@@ -48,7 +40,11 @@ fn describe(subject: &Subject, params: Params, out: &mut Vec<u8>) -> Result<Outc
     writeln!(out, "{:<9} {} ({} bytes)", "size", size(bytes.len()), bytes.len())?;
     writeln!(out, "{:<9} {digest}", "sha256")?;
     writeln!(out, "{:<9} {}", "lineage", &digest[..16])?;
-    let world = decode(bytes)?;
+    look(bytes)?;
+    // What is compiled to be looked at need not be compiled again to be started.
+    let compiled = tempfile::tempdir()?;
+    let engine = Engine::new(&EngineSettings { cache: Some(compiled.path().into()), ..settings() })?;
+    let world = engine.world(&subject.name, bytes)?;
     writeln!(out, "{:<9} {}", "exports", world.exports.join(", "))?;
     writeln!(
         out,
@@ -57,7 +53,6 @@ fn describe(subject: &Subject, params: Params, out: &mut Vec<u8>) -> Result<Outc
         if world.imports.is_empty() { "nothing".into() } else { world.imports.join(", ") }
     )?;
     let colours = std::io::stdout().is_terminal();
-    let engine = Engine::new(&settings())?;
     let refused: Vec<&String> =
         world.imports.iter().filter(|import| !milepost_transform_host::is_offered(import)).collect();
     for import in &refused {
@@ -93,8 +88,8 @@ fn limits(limits: &Limits, out: &mut Vec<u8>) -> std::io::Result<()> {
     writeln!(out, "{:<9} a call: {output_rows} rows or {output} of output, {log} of log", "")
 }
 
-/// What a component imports and exports.
-fn decode(bytes: &[u8]) -> Result<World, Failure> {
+/// Says of what is no component what it is.
+fn look(bytes: &[u8]) -> Result<(), Failure> {
     let refuse = |why: String| format!("not a WebAssembly component: {why}");
     // The version and the layer: what a core module has is 1 and 0.
     match bytes.split_at_checked(8).map(|(head, _)| (&head[..4], head[6])) {
@@ -105,21 +100,5 @@ fn decode(bytes: &[u8]) -> Result<World, Failure> {
         Some((b"\0asm", _)) => {}
         _ => return Err(refuse("it is no WebAssembly at all".into()).into()),
     }
-    match wit_component::decode(bytes).map_err(|e| refuse(format!("{e:#}")))? {
-        DecodedWasm::Component(resolve, world) => {
-            let world = &resolve.worlds[world];
-            let names = |items: &mut dyn Iterator<Item = (&WorldKey, &WorldItem)>| {
-                items
-                    .filter(|(_, item)| !matches!(item, WorldItem::Type { .. }))
-                    .map(|(key, _)| name(&resolve, key))
-                    .collect()
-            };
-            Ok(World { imports: names(&mut world.imports.iter()), exports: names(&mut world.exports.iter()) })
-        }
-        DecodedWasm::WitPackage(..) => Err(refuse("it is an interface, with no code".into()).into()),
-    }
-}
-
-fn name(resolve: &Resolve, key: &WorldKey) -> String {
-    resolve.name_world_key(key)
+    Ok(())
 }

@@ -118,7 +118,14 @@ impl<W: Write> Pipe<W> {
             writeln!(self.out, "{}", write(reading))?;
         }
         for one in passed.set_aside {
-            self.wrong(&format!("this reading was set aside: {}\n{}", write(&batch[one.index]), one.tell()));
+            self.wrong(&format!(
+                "this reading was set aside: {}\n{}",
+                write(&batch[one.index]),
+                one.why.tell()
+            ));
+        }
+        for tick in passed.ticks_failed {
+            self.wrong(&format!("its tick failed: {}", tick.tell()));
         }
         self.out.flush()
     }

@@ -87,6 +87,8 @@ pub(super) struct Passed {
     /// What goes on: the rows of each stream, then what was derived from them.
     pub rows: Vec<Reading>,
     pub set_aside: Vec<SetAside>,
+    /// Calls of `tick` that failed.
+    pub ticks_failed: Vec<Told>,
 }
 
 /// What became of the readings of one stream.
@@ -95,12 +97,18 @@ struct Found {
     rows: Vec<Reading>,
     derived: Vec<Reading>,
     set_aside: Vec<SetAside>,
+    ticks_failed: Vec<Told>,
 }
 
 /// A reading that made the transform fail by itself.
 pub(super) struct SetAside {
     /// Which one of the batch.
     pub index: usize,
+    pub why: Told,
+}
+
+/// A failure and what is known of it.
+pub(super) struct Told {
     why: Refusal,
     spent: Duration,
     memory: usize,
@@ -133,8 +141,13 @@ impl Sandbox {
             let mut good: Vec<Reading> = good.collect();
             let after = self.transform.mark();
             let again = self.transform.back_to(before);
+            let from = Instant::now();
             match again.and_then(|()| self.transform.apply(stream, &mut good)) {
-                Ok(applied) => (found.rows, found.derived) = (good, applied.derived),
+                Ok(applied) => {
+                    let ticks_failed = applied.tick_failed.map(|why| self.told(why, from));
+                    (found.rows, found.derived) = (good, applied.derived);
+                    found.ticks_failed = ticks_failed.into_iter().collect();
+                }
                 // What the parts gave stays.
                 Err(_) => {
                     if let Err(why) = self.transform.back_to(after) {
@@ -146,6 +159,13 @@ impl Sandbox {
         passed.rows.extend(found.rows);
         passed.rows.extend(found.derived);
         passed.set_aside.extend(found.set_aside);
+        passed.ticks_failed.extend(found.ticks_failed);
+    }
+
+    /// A failure of the last call.
+    fn told(&mut self, why: Refusal, from: Instant) -> Told {
+        let (spent, memory) = (from.elapsed(), self.transform.usage().memory_bytes);
+        Told { why, spent, memory, trace: self.transform.trace().to_vec() }
     }
 
     fn search(&mut self, stream: &Stream, indices: &[usize], readings: &[Reading], found: &mut Found) {
@@ -155,11 +175,11 @@ impl Sandbox {
             (Ok(applied), _) => {
                 found.rows.extend(batch);
                 found.derived.extend(applied.derived);
+                found.ticks_failed.extend(applied.tick_failed.map(|why| self.told(why, from)));
             }
             (Err(why), &[index]) => {
-                let (spent, memory) = (from.elapsed(), self.transform.usage().memory_bytes);
-                let trace = self.transform.trace().to_vec();
-                found.set_aside.push(SetAside { index, why, spent, memory, trace });
+                let why = self.told(why, from);
+                found.set_aside.push(SetAside { index, why });
             }
             (Err(_), _) => {
                 let (first, second) = indices.split_at(indices.len() / 2);
@@ -170,7 +190,7 @@ impl Sandbox {
     }
 }
 
-impl SetAside {
+impl Told {
     /// Why, what was used and where, one fact a line.
     pub(super) fn tell(&self) -> String {
         let mut text = self.why.to_string();

@@ -57,8 +57,8 @@ impl Cache {
         Ok(Self { dir: dir.into(), key, engine: fingerprint(wasm) })
     }
 
-    /// The component, where this folder has it and it is ours.
-    pub(crate) fn load(&self, wasm: &wasmtime::Engine, digest: &[u8; 32]) -> Option<Component> {
+    /// The component, where this folder has it and it is ours, and the bytes of its code.
+    pub(crate) fn load(&self, wasm: &wasmtime::Engine, digest: &[u8; 32]) -> Option<(Component, usize)> {
         let path = self.path(digest);
         let mut file = open(&path).ok()?;
         if file.metadata().ok()?.len() > CODE_MAX + MAC as u64 {
@@ -74,7 +74,7 @@ impl Cache {
         };
         let _ = file.set_modified(now());
         // The MAC says that it is what `store` was given for this engine and this component.
-        deserialize(wasm, code).ok()
+        deserialize(wasm, code).ok().map(|component| (component, code.len()))
     }
 
     /// Keeps a component's code. Failing is no harm: it is compiled again the next time.
@@ -97,7 +97,7 @@ impl Cache {
         })
     }
 
-    /// Removes what other engines left, and the oldest of what is too many.
+    /// Removes what other engines left and what was not written to its end, and the oldest of what is too many.
     fn clear_out(&self) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
         let ours = self.ending();
@@ -106,7 +106,7 @@ impl Cache {
             let name = entry.file_name().to_string_lossy().into_owned();
             if name.ends_with(&ours) {
                 files.extend(entry.metadata().and_then(|m| m.modified()).map(|time| (time, entry.path())));
-            } else if name.ends_with(SUFFIX) {
+            } else if name.ends_with(SUFFIX) || name.ends_with(".tmp") {
                 let _ = fs::remove_file(entry.path());
             }
         }

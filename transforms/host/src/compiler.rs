@@ -7,7 +7,7 @@
 
 use crate::engine::{self, EngineSettings};
 use crate::failure::LoadError;
-use rustix::process::{Resource, Rlimit, Signal, nice, setrlimit};
+use rustix::process::{Resource, Rlimit, Signal, getppid, getrlimit, nice, setrlimit};
 use std::env;
 use std::io::{self, Read, Write};
 use std::os::unix::process::ExitStatusExt;
@@ -63,6 +63,7 @@ impl Compiler {
         component: &[u8],
     ) -> Result<Vec<u8>, LoadError> {
         let order = Order {
+            parent: std::process::id(),
             memory_bytes: self.memory_bytes,
             cpu_s: self.cpu.as_secs(),
             reservation,
@@ -112,7 +113,7 @@ impl Compiler {
     fn why(&self, status: ExitStatus, said: &str) -> String {
         let memory = said.contains("memory allocation of") || status.code() == Some(OUT_OF_MEMORY.into());
         let (mib, cpu) = (self.memory_bytes >> 20, self.cpu);
-        let mend = "Split its largest functions, or build it for size";
+        let mend = "Make it smaller: split its largest functions, or build it for size";
         if status.code() == Some(TOO_LONG.into()) {
             return format!("its compiled code has more than the {CODE_MAX} bytes that it may have. {mend}");
         }
@@ -142,6 +143,8 @@ impl Drop for Running {
 
 /// What comes before the component.
 struct Order {
+    /// The process that waits for the code.
+    parent: u32,
     memory_bytes: u64,
     cpu_s: u64,
     reservation: u64,
@@ -150,12 +153,13 @@ struct Order {
 }
 
 impl Order {
-    const BYTES: usize = 26;
+    const BYTES: usize = 30;
 
     fn to_bytes(&self) -> Vec<u8> {
         let numbers = [self.memory_bytes, self.cpu_s, self.reservation];
         let flags = [u8::from(self.count_fuel), u8::from(self.source_lines)];
-        numbers.into_iter().flat_map(u64::to_le_bytes).chain(flags).collect()
+        let numbers = numbers.into_iter().flat_map(u64::to_le_bytes);
+        numbers.chain(flags).chain(self.parent.to_le_bytes()).collect()
     }
 
     fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
@@ -166,6 +170,7 @@ impl Order {
             reservation: number(2),
             count_fuel: bytes[24] == 1,
             source_lines: bytes[25] == 1,
+            parent: u32::from_le_bytes(std::array::from_fn(|i| bytes[26 + i])),
         }
     }
 }
@@ -208,15 +213,37 @@ impl From<wasmtime::Error> for Fault {
     }
 }
 
+/// Takes the lower of a limit and what the system allows already; with so much room above, where it ends by force.
+fn limit(resource: Resource, most: u64, room: u64) -> io::Result<()> {
+    let allowed = getrlimit(resource).maximum;
+    let of = |most: u64| Some(allowed.map_or(most, |allowed| allowed.min(most)));
+    Ok(setrlimit(resource, Rlimit { current: of(most), maximum: of(most.saturating_add(room)) })?)
+}
+
+/// Has this process end when the one that waits for it does. Elsewhere than on Linux it ends with its limits.
+fn end_with(parent: u32) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
+        let is_there = getppid().is_some_and(|pid| u32::try_from(pid.as_raw_nonzero().get()) == Ok(parent));
+        if !is_there {
+            return Err(io::Error::other("who called the compiler has ended"));
+        }
+    }
+    let _ = parent;
+    Ok(())
+}
+
 fn compile_input() -> Result<(), Fault> {
     let mut input = io::stdin().lock();
     let mut order = [0; Order::BYTES];
     input.read_exact(&mut order)?;
     let order = Order::from_bytes(order);
-    let most = |current, maximum| Rlimit { current: Some(current), maximum: Some(maximum) };
-    setrlimit(Resource::Data, most(order.memory_bytes, order.memory_bytes)).map_err(io::Error::from)?;
-    setrlimit(Resource::Cpu, most(order.cpu_s, order.cpu_s + 1)).map_err(io::Error::from)?;
-    setrlimit(Resource::Core, most(0, 0)).map_err(io::Error::from)?;
+    end_with(order.parent)?;
+    limit(Resource::Data, order.memory_bytes, 0)?;
+    // Between the two there is the signal that says so.
+    limit(Resource::Cpu, order.cpu_s, 1)?;
+    limit(Resource::Core, 0, 0)?;
     // A service may be forbidden to.
     let _ = nice(NICE);
     let mut component = Vec::new();

@@ -5,7 +5,8 @@ use crate::bindings::TransformPre;
 use crate::cache::{self, Cache};
 use crate::compiler::Compiler;
 use crate::failure::{EngineError, LoadError};
-use crate::sandbox::Host;
+use crate::sandbox::{Host, said};
+use sha2::{Digest as _, Sha256};
 use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -38,6 +39,8 @@ const MODULES: u32 = 64;
 const MAX_INSTANCE: usize = 4 << 20;
 /// Entries of a table of functions; a component that was built in a common language has a few hundred.
 pub(crate) const TABLE_ELEMENTS: usize = 100_000;
+/// The code of all transforms that are loaded, together: five of Python's interpreter.
+const ALL_CODE_MAX: usize = 192 << 20;
 /// After so many ticks without a call, the clock rests until the next one.
 const IDLE_TICKS: u32 = 20;
 
@@ -84,6 +87,15 @@ impl Default for EngineSettings {
     }
 }
 
+/// What a component asks for and has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct World {
+    /// Names of its imports, in its order; what they may not hold is escaped, and what is long cut.
+    pub imports: Vec<String>,
+    /// The same of its exports.
+    pub exports: Vec<String>,
+}
+
 /// The engine that all transforms of a process share. Cheap to clone. Its clock is a thread that ends
 /// when the last clone is dropped, and rests while no transform runs.
 #[derive(Clone)]
@@ -98,9 +110,17 @@ struct Inner {
     reservation: u64,
     cache: Option<Cache>,
     compilations: AtomicU64,
-    compiled: Mutex<HashMap<[u8; 32], Weak<TransformPre<Host>>>>,
+    /// By digest.
+    compiled: Mutex<HashMap<[u8; 32], Compiled>>,
     pace: Arc<Pace>,
     ticker: Thread,
+}
+
+/// A component that somebody uses, or did.
+struct Compiled {
+    linked: Weak<TransformPre<Host>>,
+    /// Of its code.
+    bytes: usize,
 }
 
 impl Drop for Inner {
@@ -175,17 +195,38 @@ impl Engine {
         }
         // Held while compiling, so that agents that start together compile once.
         let mut compiled = self.inner.compiled.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = compiled.get(&digest).and_then(Weak::upgrade) {
+        if let Some(known) = compiled.get(&digest).and_then(|known| known.linked.upgrade()) {
             return Ok(known);
         }
-        let fresh = Arc::new(self.link(name, &digest, bytes)?);
-        compiled.retain(|_, known| known.strong_count() > 0);
-        compiled.insert(digest, Arc::downgrade(&fresh));
+        let (component, code_bytes) = self.component(name, &digest, bytes)?;
+        compiled.retain(|_, known| known.linked.strong_count() > 0);
+        let all = compiled.values().map(|known| known.bytes).sum::<usize>() + code_bytes;
+        if all > ALL_CODE_MAX {
+            let cause = format!(
+                "with it compiled code takes {all} bytes, and all transforms together may have {ALL_CODE_MAX}"
+            );
+            return Err(LoadError::TooMuch { name: name.into(), cause });
+        }
+        let fresh = Arc::new(self.link(name, &component)?);
+        compiled.insert(digest, Compiled { linked: Arc::downgrade(&fresh), bytes: code_bytes });
         Ok(fresh)
     }
 
-    /// From the cache, or compiled.
-    fn component(&self, name: &str, digest: &[u8; 32], bytes: &[u8]) -> Result<Component, LoadError> {
+    /// What a component imports and exports, whether a transform may or not.
+    pub fn world(&self, name: &str, bytes: &[u8]) -> Result<World, LoadError> {
+        let (component, _) = self.component(name, &Sha256::digest(bytes).into(), bytes)?;
+        let (wasm, of) = (&self.inner.wasm, component.component_type());
+        let imports = of.imports(wasm).map(|(name, _)| said(name)).collect();
+        Ok(World { imports, exports: of.exports(wasm).map(|(name, _)| said(name)).collect() })
+    }
+
+    /// From the cache, or compiled; and the bytes of its code.
+    fn component(
+        &self,
+        name: &str,
+        digest: &[u8; 32],
+        bytes: &[u8],
+    ) -> Result<(Component, usize), LoadError> {
         let (wasm, cache) = (&self.inner.wasm, &self.inner.cache);
         if let Some(known) = cache.as_ref().and_then(|cache| cache.load(wasm, digest)) {
             return Ok(known);
@@ -203,21 +244,20 @@ impl Engine {
         if let Some(cache) = cache {
             cache.store(digest, &code);
         }
-        Ok(component)
+        Ok((component, code.len()))
     }
 
-    fn link(&self, name: &str, digest: &[u8; 32], bytes: &[u8]) -> Result<TransformPre<Host>, LoadError> {
+    fn link(&self, name: &str, component: &Component) -> Result<TransformPre<Host>, LoadError> {
         let wasm = &self.inner.wasm;
-        let component = self.component(name, digest, bytes)?;
         if let Some((import, _)) = component.component_type().imports(wasm).find(|(n, _)| !is_offered(n)) {
-            let (name, import) = (name.into(), import.into());
+            let (name, import) = (name.into(), said(import));
             return Err(LoadError::Import { name, import, offered: OFFERED_TEXT });
         }
         let world = |e: wasmtime::Error| LoadError::World { name: name.into(), cause: format!("{e:#}") };
         let mut linker = Linker::new(wasm);
         crate::bindings::Transform::add_to_linker::<_, HasSelf<_>>(&mut linker, |host: &mut Host| host)
             .map_err(world)?;
-        TransformPre::new(linker.instantiate_pre(&component).map_err(world)?).map_err(world)
+        TransformPre::new(linker.instantiate_pre(component).map_err(world)?).map_err(world)
     }
 }
 

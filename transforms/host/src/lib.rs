@@ -30,7 +30,7 @@ pub mod transform;
 
 pub use compiler::Compiler;
 pub use counters::Counters;
-pub use engine::{Engine, EngineSettings, is_offered, read_component};
+pub use engine::{Engine, EngineSettings, World, is_offered, read_component};
 pub use failure::{EngineError, Failure, LoadError};
 pub use limits::Limits;
 pub use transform::{Applied, Mark, Output, State, Transform};

@@ -10,8 +10,8 @@ use crate::failure::Failure;
 use crate::limits::Limits;
 use crate::usage::{self, Frame, Usage};
 use milepost_wire::stream::check_name;
-use milepost_wire::{Body, Reading, StreamName};
-use std::collections::{BTreeMap, BTreeSet};
+use milepost_wire::{Body, ColumnSpec, Kind, Reading, StreamName};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::{ResourceLimiter, Store, Trap, UpdateDeadline};
@@ -24,6 +24,8 @@ const LINE_COST: usize = 64;
 const LOG_BURST: u32 = 16;
 /// Of a panic's message, and of an error that it returns, so much is kept, whatever room the log has.
 const SAID_MAX: usize = 1024;
+/// A stream of a transform's own may have had so many columns since it was loaded, each a column of a table.
+const COLUMNS_MAX: usize = 256;
 /// Readings that are so much older than the logical clock set it back: what had set it was wrong.
 const CLOCK_BACK_US: i64 = 6 * 3600 * 1_000_000;
 
@@ -56,8 +58,8 @@ pub(crate) struct Host {
     stored: Stored,
     metrics: BTreeMap<String, f64>,
     new_metrics: BTreeMap<String, f64>,
-    /// The streams that it has derived rows of.
-    streams: BTreeSet<StreamName>,
+    /// The streams that it has derived rows of, with their columns.
+    streams: BTreeMap<StreamName, BTreeMap<String, Kind>>,
 }
 
 /// What a transform may log in the long run, whatever it may log in a call.
@@ -161,7 +163,7 @@ impl Host {
             stored: Stored::default(),
             metrics: BTreeMap::new(),
             new_metrics: BTreeMap::new(),
-            streams: BTreeSet::new(),
+            streams: BTreeMap::new(),
             limits,
         }
     }
@@ -259,19 +261,41 @@ impl Host {
         }
     }
 
-    /// Takes note of the streams that rows are of; where they would be too many it fails, and takes none.
+    /// Takes note of the streams that rows are of, and of their columns; where they would be too many, or of
+    /// another kind than they were, it fails and takes none.
     pub(crate) fn derives(&mut self, rows: &[Reading]) -> Result<(), Failure> {
-        let names = rows.iter().filter_map(|row| match &row.body {
-            Body::Derived(row) if !self.streams.contains(&row.stream) => Some(&row.stream),
-            _ => None,
-        });
-        let new: BTreeSet<StreamName> = names.cloned().collect();
-        let limit = self.limits.streams;
-        if self.streams.len() + new.len() > limit {
-            let what = format!("rows of more than {limit} streams; what differs from row to row is a column");
-            return Err(Failure::InvalidOutput(what));
+        let mut given = BTreeMap::new();
+        for row in rows {
+            if let Body::Derived(row) = &row.body {
+                given.entry(&row.stream).or_insert(&row.columns);
+            }
         }
-        self.streams.extend(new);
+        let invalid = |what: String| Err(Failure::InvalidOutput(what));
+        let new = given.keys().filter(|name| !self.streams.contains_key(**name)).count();
+        let limit = self.limits.streams;
+        if self.streams.len() + new > limit {
+            return invalid(format!(
+                "rows of more than {limit} streams; what differs from row to row is a column"
+            ));
+        }
+        for (stream, columns) in &given {
+            let known = self.streams.get(*stream);
+            let kind = |column: &ColumnSpec| known.and_then(|known| known.get(&*column.name)).copied();
+            if let Some(column) = columns.iter().find(|column| kind(column).is_some_and(|k| k != column.kind))
+            {
+                let (stream, name) = (stream.as_str(), &column.name);
+                return invalid(format!("column {name} of stream {stream} has another kind than it had"));
+            }
+            let new = columns.iter().filter(|column| kind(column).is_none()).count();
+            if known.map_or(0, BTreeMap::len) + new > COLUMNS_MAX {
+                let stream = stream.as_str();
+                return invalid(format!("stream {stream} has had more than {COLUMNS_MAX} columns"));
+            }
+        }
+        for (stream, columns) in given {
+            let columns = columns.iter().map(|column| (column.name.clone().into_owned(), column.kind));
+            self.streams.entry(stream.clone()).or_default().extend(columns);
+        }
         Ok(())
     }
 
@@ -375,7 +399,9 @@ impl host::Host for Host {
     fn metric_add(&mut self, name: String, value: f64) -> wasmtime::Result<()> {
         let known = self.metrics.contains_key(&name) || self.new_metrics.contains_key(&name);
         let room = self.metrics.len() + self.new_metrics.len() < self.limits.metrics;
-        if known || (room && check_name(name.clone()).is_ok()) {
+        // A counter counts up; of what is no number nothing is left to count from.
+        let counts = value.is_finite() && value >= 0.0;
+        if counts && (known || (room && check_name(name.clone()).is_ok())) {
             *self.new_metrics.entry(name).or_default() += value;
         } else {
             Counters::add(&self.counters.metrics_dropped, 1);

@@ -15,6 +15,9 @@ use sha2::{Digest as _, Sha256};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+/// The most streams that a transform may want by name.
+const PLAN_STREAMS: usize = 64;
+
 /// What a call of [`Transform::process`] gave.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Output {
@@ -23,6 +26,8 @@ pub struct Output {
     pub readings: Vec<Reading>,
     /// How many readings of the batch it took out.
     pub taken_out: u64,
+    /// Why its `tick` failed, where it was due and did.
+    pub tick_failed: Option<Failure>,
 }
 
 /// What a call of [`Transform::apply`] did to the readings that it was given.
@@ -34,6 +39,8 @@ pub struct Applied {
     pub taken_out: u64,
     /// How many readings of the same stream it added.
     pub added: u64,
+    /// Why its `tick` failed, where it was due and did. What the readings gave counts all the same.
+    pub tick_failed: Option<Failure>,
 }
 
 /// All that a transform remembers, to be kept and given to another instance of it.
@@ -231,13 +238,12 @@ impl Transform {
         let now_before = self.host().now_us();
         let next_tick_before = self.next_tick_us;
         match self.attempt(stream, readings, part) {
-            Ok(verdict) => {
-                let host = self.host();
-                host.commit();
-                if host.is_swollen() {
+            Ok((verdict, tick_failed)) => {
+                if self.host().is_swollen() {
                     self.end();
                 }
-                Ok(self.carry_out(verdict, readings))
+                let applied = self.carry_out(verdict, readings);
+                Ok(Applied { tick_failed, ..applied })
             }
             Err(failure) => {
                 Counters::add(&self.counters.failures, 1);
@@ -255,7 +261,7 @@ impl Transform {
         let mut readings = readings.to_vec();
         let applied = self.apply(stream, &mut readings)?;
         readings.extend(applied.derived);
-        Ok(Output { readings, taken_out: applied.taken_out })
+        Ok(Output { readings, taken_out: applied.taken_out, tick_failed: applied.tick_failed })
     }
 
     fn carry_out(&mut self, verdict: Verdict, readings: &mut Vec<Reading>) -> Applied {
@@ -267,19 +273,28 @@ impl Transform {
         Counters::add(&counters.added, added);
         Counters::add(&counters.derived, derived.len());
         Counters::add(&counters.emitted, readings.len() + derived.len());
-        Applied { derived, taken_out: taken_out as u64, added: added as u64 }
+        Applied { derived, taken_out: taken_out as u64, added: added as u64, tick_failed: None }
     }
 
     /// The calls for a batch. What goes wrong ends the instance.
-    fn attempt(&mut self, stream: &Stream, readings: &[Reading], part: u32) -> Result<Verdict, Failure> {
+    fn attempt(
+        &mut self,
+        stream: &Stream,
+        readings: &[Reading],
+        part: u32,
+    ) -> Result<(Verdict, Option<Failure>), Failure> {
         let newest = readings.iter().map(|r| r.ts).max().unwrap_or(i64::MIN);
         let result = convert::with_batch(stream, readings, |batch| {
             let _running = self.engine.running();
             let result = self.live().and_then(|_| self.calls(stream, readings.len(), newest, part, batch));
-            if result.is_err() {
+            let mut verdict = result.inspect_err(|_| self.end())?;
+            let ticked = self.tick_where_due(stream, &mut verdict);
+            let failed = ticked.inspect_err(|_| {
+                Counters::add(&self.counters.failures, 1);
                 self.end();
-            }
-            result
+                self.host().undo();
+            });
+            Ok((verdict, failed.err()))
         });
         result.unwrap_or_else(|| {
             let what = format!("the readings are not all of {stream}, with the same columns");
@@ -301,36 +316,41 @@ impl Transform {
         let host = instance.host();
         host.begin();
         host.advance(newest);
-        let (now_us, limits) = (host.now_us(), host.limits().clone());
+        let limits = host.limits().clone();
         instance.may_take(limits.cpu / part.max(1));
         let output = instance.call(|exports, store| packed::call_process(exports, store, batch))?;
-        let mut verdict = Verdict::check(output.map_err(refusal)?, stream, len, &limits)?;
-        if self.tick_every_us > 0 {
-            let next = now_us.saturating_add(self.tick_every_us);
-            // The clock may have been set back.
-            let due = self.next_tick_us.map_or(next, |due| due.min(next));
-            self.next_tick_us = Some(due);
-            if now_us >= due {
-                self.next_tick_us = Some(next);
-                let rows = instance.call(|exports, store| exports.call_tick(store, now_us))?;
-                verdict.add_derived(rows.map_err(refusal)?, stream, &limits)?;
-            }
-        }
-        let mut after = None;
-        if self.keeps_state {
-            let snapshot = instance.call(|exports, store| exports.call_snapshot(store))?;
-            let (wanted, limit) = (snapshot.len(), limits.state_bytes);
-            if wanted > limit {
-                return Err(Failure::StateLimit { wanted, limit });
-            }
-            after = Some(snapshot);
-        }
+        let verdict = Verdict::check(output.map_err(refusal)?, stream, len, &limits)?;
+        let snapshot = snapshot(instance, self.keeps_state)?;
         // The last that can fail.
         instance.host().derives(&verdict.derived)?;
-        if after.is_some() {
-            self.snapshot = after;
-        }
+        instance.host().commit();
+        self.snapshot = snapshot;
         Ok(verdict)
+    }
+
+    /// Calls `tick` where it is due after a batch, in the CPU time that the batch has left. It is none of the
+    /// readings' fault where it fails: what they gave stays, and the next one is due after the usual time.
+    fn tick_where_due(&mut self, stream: &Stream, verdict: &mut Verdict) -> Result<(), Failure> {
+        let Run::Live(instance) = &mut self.running else { return Ok(()) };
+        if self.tick_every_us == 0 {
+            return Ok(());
+        }
+        let now_us = instance.host().now_us();
+        let next = now_us.saturating_add(self.tick_every_us);
+        // The clock may have been set back.
+        let due = self.next_tick_us.map_or(next, |due| due.min(next));
+        self.next_tick_us = Some(due);
+        if now_us < due {
+            return Ok(());
+        }
+        self.next_tick_us = Some(next);
+        let rows = instance.call(|exports, store| exports.call_tick(store, now_us))?.map_err(refusal)?;
+        let with_tick = verdict.with_derived(rows, stream, instance.host().limits())?;
+        let snapshot = snapshot(instance, self.keeps_state)?;
+        instance.host().derives(&with_tick)?;
+        instance.host().commit();
+        (verdict.derived, self.snapshot) = (with_tick, snapshot);
+        Ok(())
     }
 
     /// Makes sure that there is an instance.
@@ -384,7 +404,7 @@ impl Transform {
         instance.may_take(limit);
         let plan = instance.call(|exports, store| exports.call_init(store, &params))?;
         let plan = plan.map_err(refusal)?;
-        self.streams = plan.streams;
+        self.streams = wanted(plan.streams)?;
         self.keeps_state = plan.keeps_state;
         self.tick_every_us = i64::from(plan.tick_every_ms) * 1000;
         let Some(snapshot) = &self.snapshot else { return Ok(()) };
@@ -415,7 +435,44 @@ impl Transform {
     }
 }
 
+/// The streams that a plan names: each batch of each stream is held against them.
+fn wanted(streams: Vec<String>) -> Result<Vec<String>, Failure> {
+    if streams.len() > PLAN_STREAMS {
+        let count = streams.len();
+        let what =
+            format!("{count} streams in its plan: name {PLAN_STREAMS} at most, or `*` for all derived ones");
+        return Err(Failure::InvalidOutput(what));
+    }
+    let can_be = |name: &String| match name.parse() {
+        Ok(Stream::Health | Stream::Gap) => false,
+        parsed => parsed.is_ok() || name == "*",
+    };
+    match streams.iter().find(|name| !can_be(name)) {
+        Some(name) => {
+            let what = format!("a stream in its plan that no transform is given: {}", said(name));
+            Err(Failure::InvalidOutput(what))
+        }
+        None => Ok(streams),
+    }
+}
+
+/// What an instance remembers, where it says that it keeps something.
+fn snapshot(instance: &mut Instance, keeps_state: bool) -> Result<Option<Vec<u8>>, Failure> {
+    if !keeps_state {
+        return Ok(None);
+    }
+    let snapshot = instance.call(|exports, store| exports.call_snapshot(store))?;
+    let (wanted, limit) = (snapshot.len(), instance.host().limits().state_bytes);
+    if wanted > limit {
+        return Err(Failure::StateLimit { wanted, limit });
+    }
+    Ok(Some(snapshot))
+}
+
 /// An error that the guest returned.
 fn refusal(text: String) -> Failure {
-    Failure::GuestError(said(&text))
+    match said(&text) {
+        empty if empty.trim().is_empty() => Failure::GuestError("an error, without a word".into()),
+        text => Failure::GuestError(text),
+    }
 }

@@ -48,19 +48,20 @@ impl Verdict {
         Ok(verdict)
     }
 
-    /// Takes the rows of a `tick` too.
-    pub(crate) fn add_derived(
-        &mut self,
-        derived: Vec<wit::DerivedResult>,
+    /// The derived rows with those of a `tick`.
+    pub(crate) fn with_derived(
+        &self,
+        more: Vec<wit::DerivedResult>,
         stream: &Stream,
         limits: &Limits,
-    ) -> Result<(), Failure> {
-        self.derived.extend(derived_rows(derived, stream)?);
-        one_shape(&self.derived)?;
-        if self.put_in.len() + self.derived.len() > limits.output_rows {
+    ) -> Result<Vec<Reading>, Failure> {
+        let mut derived = self.derived.clone();
+        derived.extend(derived_rows(more, stream)?);
+        one_shape(&derived)?;
+        if self.put_in.len() + derived.len() > limits.output_rows {
             return Err(Failure::OutputLimit { unit: "rows", limit: limits.output_rows });
         }
-        Ok(())
+        Ok(derived)
     }
 
     fn keeps(&self, i: usize) -> bool {
@@ -257,7 +258,8 @@ mod tests {
         assert_eq!(check(vec![int(), int()]).unwrap().derived.len(), 2);
         let refused = check(vec![int(), text()]).unwrap_err().to_string();
         assert!(refused.contains("stream seen with different columns"), "{refused}");
-        let mut verdict = check(vec![int()]).unwrap();
-        assert!(verdict.add_derived(vec![text()], &Stream::Gps, &Limits::default()).is_err());
+        let verdict = check(vec![int()]).unwrap();
+        assert_eq!(verdict.with_derived(vec![int()], &Stream::Gps, &Limits::default()).unwrap().len(), 2);
+        assert!(verdict.with_derived(vec![text()], &Stream::Gps, &Limits::default()).is_err());
     }
 }

@@ -169,6 +169,23 @@ fn metrics_beyond_the_limit_are_counted_and_not_kept() {
 }
 
 #[test]
+fn a_counter_takes_what_counts() {
+    let mut transform = load("metrics that do not count").unwrap();
+    transform.process(&Stream::Gps, &[bad_fix()]).unwrap();
+    assert_eq!(transform.metrics(), [("fixes".to_owned(), 2.0)].into());
+    assert_eq!(transform.counters().metrics_dropped.load(Relaxed), 3);
+}
+
+#[test]
+fn a_column_keeps_its_kind_from_call_to_call() {
+    let mut transform = load("other kind").unwrap();
+    transform.process(&Stream::Gps, &drive::fixes(2, 1)).unwrap();
+    let failure = transform.process(&Stream::Gps, &[bad_fix()]).unwrap_err().to_string();
+    assert!(failure.contains("column seen of stream seen has another kind than it had"), "{failure}");
+    transform.process(&Stream::Gps, &drive::fixes(2, 1)).unwrap();
+}
+
+#[test]
 fn an_instance_that_has_swollen_makes_way_for_a_fresh_one_with_its_state() {
     let mut transform = load("swell").unwrap();
     let mut with_bad = drive::fixes(3, 1);
@@ -217,6 +234,26 @@ fn ticks_and_the_logical_clock_are_a_part_of_the_state() {
 }
 
 #[test]
+fn a_tick_that_fails_costs_no_reading_and_nothing_that_is_remembered() {
+    for (how, kind) in [("trap in tick", "trap"), ("loop in tick", "cpu_limit")] {
+        let mut transform = load(how).unwrap();
+        let mut at = |s: i64| {
+            let fixes = drive::fixes(1, 1).into_iter().map(|r| Reading { ts: s * 1_000_000, ..r });
+            let output = transform.process(&Stream::Gps, &fixes.collect::<Vec<_>>()).unwrap();
+            (counted(&output.readings), output.tick_failed.map(|why| why.kind()))
+        };
+        let today = 1_772_438_400;
+        assert_eq!(at(today), (vec![(1, 1)], None), "{how}");
+        assert_eq!(at(today + 1), (vec![(2, 2)], Some(kind)), "{how}");
+        assert_eq!(at(today + 1), (vec![(3, 3)], None), "{how}: it is due after a second again");
+        assert_eq!(at(today + 2), (vec![(4, 4)], Some(kind)), "{how}");
+        let counters = transform.counters();
+        assert_eq!(counters.failures.load(Relaxed), 2, "{how}");
+        assert_eq!(counters.received.load(Relaxed), 4, "{how}");
+    }
+}
+
+#[test]
 fn a_panic_says_what_and_where() {
     let failure = survives("panic").to_string();
     assert!(failure.contains("is bad") && failure.contains("lib.rs"), "{failure}");
@@ -262,6 +299,9 @@ fn what_goes_wrong_in_init_is_said_at_start() {
         ("refuse in init", "It said: not today"),
         ("trap in init", "It trapped: panicked at"),
         ("loop in init", "It used its CPU time of 50ms"),
+        ("want all in init", "300000 streams in its plan: name 64 at most"),
+        ("want health in init", "a stream in its plan that no transform is given: agent_health"),
+        ("want what cannot be in init", "no transform is given: \\u{1b}[2J "),
     ] {
         let refused = load(how).err().unwrap_or_else(|| panic!("{how} started")).to_string();
         assert!(

@@ -30,13 +30,20 @@ macro_rules! timed {
 }
 timed!(Vehicle, Gps, Camera, Weather, Emergency, Row);
 
+/// Rounded. What is no number would become 0, a place on the equator or a vehicle that stands: it panics, which
+/// sets the reading aside.
+fn whole(value: f64) -> f64 {
+    assert!(value.is_finite(), "{value} is no measurement");
+    value.round()
+}
+
 fn e7(deg: f64) -> i32 {
-    (deg * 1e7).round() as i32
+    whole(deg * 1e7) as i32
 }
 
 /// A heading as the wire has it, below 36000.
 fn cdeg(heading: f64) -> u16 {
-    ((heading.rem_euclid(360.0) * 100.0).round() as u32 % 36_000) as u16
+    (whole(heading.rem_euclid(360.0) * 100.0) as u32 % 36_000) as u16
 }
 
 fn some_e7(place: Place) -> (Option<i32>, Option<i32>) {
@@ -66,7 +73,7 @@ impl Gps {
 
     /// The same with a speed.
     pub fn with_speed_m_s(mut self, speed: f64) -> Self {
-        self.speed_mm_s = Some((speed * 1e3).round() as u32);
+        self.speed_mm_s = Some(whole(speed * 1e3) as u32);
         self
     }
 
@@ -84,7 +91,7 @@ impl Gps {
 
     /// The same with an altitude above mean sea level.
     pub fn with_altitude_m(mut self, altitude: f64) -> Self {
-        self.altitude_cm = Some((altitude * 100.0).round() as i32);
+        self.altitude_cm = Some(whole(altitude * 100.0) as i32);
         self
     }
 
@@ -102,7 +109,7 @@ impl Gps {
 
     /// The same with a horizontal dilution of precision.
     pub fn with_hdop(mut self, hdop: f64) -> Self {
-        self.hdop_e2 = Some((hdop * 100.0).round() as u16);
+        self.hdop_e2 = Some(whole(hdop * 100.0) as u16);
         self
     }
 
@@ -168,7 +175,7 @@ impl Vehicle {
 
     /// The same with a speed by the wheels.
     pub fn with_speed_m_s(mut self, speed: f64) -> Self {
-        self.speed_mm_s = Some((speed * 1e3).round() as u32);
+        self.speed_mm_s = Some(whole(speed * 1e3) as u32);
         self
     }
 
@@ -259,7 +266,7 @@ impl Weather {
 
     /// The same with an air temperature.
     pub fn with_temperature_c(mut self, temperature: f64) -> Self {
-        self.temperature_c_e2 = Some((temperature * 100.0).round() as i16);
+        self.temperature_c_e2 = Some(whole(temperature * 100.0) as i16);
         self
     }
 
@@ -271,19 +278,19 @@ impl Weather {
 
     /// The same with a precipitation.
     pub fn with_precipitation_mm_h(mut self, precipitation: f64) -> Self {
-        self.precipitation_mm_h_e2 = Some((precipitation * 100.0).round() as u32);
+        self.precipitation_mm_h_e2 = Some(whole(precipitation * 100.0) as u32);
         self
     }
 
     /// The same with a wind speed.
     pub fn with_wind_speed_m_s(mut self, speed: f64) -> Self {
-        self.wind_speed_mm_s = Some((speed * 1e3).round() as u32);
+        self.wind_speed_mm_s = Some(whole(speed * 1e3) as u32);
         self
     }
 
     /// The same with a relative humidity, percent.
     pub fn with_humidity_pct(mut self, humidity: f64) -> Self {
-        self.humidity_pct_e2 = Some((humidity * 100.0).round() as u16);
+        self.humidity_pct_e2 = Some(whole(humidity * 100.0) as u16);
         self
     }
 
@@ -368,5 +375,17 @@ mod tests {
             Weather::at(0).with_temperature_c(-3.5).with_precipitation_mm_h(0.25).with_humidity_pct(81.5);
         assert_eq!((sleet.temperature_c(), sleet.precipitation_mm_h()), (Some(-3.5), Some(0.25)));
         assert_eq!(sleet.humidity_pct(), Some(81.5));
+    }
+
+    #[test]
+    #[should_panic(expected = "NaN is no measurement")]
+    fn what_is_no_number_is_no_vehicle_that_stands() {
+        let _ = Gps::at(0, 0.0, 0.0).with_speed_m_s(f64::NAN);
+    }
+
+    #[test]
+    #[should_panic(expected = "inf is no measurement")]
+    fn nor_is_infinity_a_place() {
+        let _ = Gps::at(0, f64::INFINITY, 0.0);
     }
 }

@@ -224,6 +224,18 @@ fn derived_rows_go_on_with_the_later_transforms_of_their_stream_only() {
 }
 
 #[test]
+fn a_tick_that_fails_costs_no_reading_and_is_counted() {
+    let ticks = |_: &mut Vec<Reading>| {
+        Ok(Applied { tick_failed: Some(Failure::Trap("in tick".into())), ..Applied::default() })
+    };
+    let mut chain = chain([link(1, Stream::Gps, OnFailure::DeadLetter, ticks)]);
+    let seen = run(&mut chain, 0..5).unwrap();
+    assert_eq!(seen.emitted, [("gps_data".into(), vec![0, 1, 2, 3, 4], vec![1])]);
+    assert_eq!(seen.poison, []);
+    assert_eq!(chain.links[0].link.counters.errors.load(Relaxed), 1);
+}
+
+#[test]
 fn what_is_taken_out_is_counted() {
     let mut chain = chain([link(1, Stream::Gps, OnFailure::Drop, |readings: &mut Vec<Reading>| {
         let before = readings.len();

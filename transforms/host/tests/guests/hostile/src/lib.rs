@@ -34,6 +34,10 @@ impl Transform for Hostile {
     }
 
     fn tick(&mut self, now_us: i64, out: &mut Out) {
+        assert_ne!(self.how, "trap in tick");
+        if self.how == "loop in tick" {
+            spin();
+        }
         let (seen, now) = (self.seen, host::now_us());
         out.derive("ticked", &Gps::at(now_us, 0.0, 0.0), |row| {
             row.set("seen", seen).set("now", now);
@@ -101,6 +105,18 @@ impl Transform for Hostile {
                 for i in 0..10_000 {
                     host::metric_add(&format!("metric_{i}"), 1.0);
                 }
+                Next::Keep
+            }
+            "metrics that do not count" => {
+                for value in [f64::NAN, f64::INFINITY, -1.0, 2.0] {
+                    host::metric_add("fixes", value);
+                }
+                Next::Keep
+            }
+            "other kind" => {
+                out.derive("seen", fix, |row| {
+                    row.set("seen", "many").set("stored", stored + 1);
+                });
                 Next::Keep
             }
             "keys for ever" => loop {
@@ -186,10 +202,16 @@ mod component {
     impl Guest for Component {
         fn init(params: Vec<(String, String)>) -> Result<Plan, String> {
             std::panic::set_hook(Box::new(|panic| host::log(Level::Error, &panic.to_string())));
-            let ticks = params.iter().any(|(_, how)| how == "clock");
+            let streams = match params.first().map(|(_, how)| how.as_str()) {
+                Some("want all in init") => vec![String::new(); 300_000],
+                Some("want health in init") => vec!["agent_health".into()],
+                Some("want what cannot be in init") => vec!["\x1b[2J\n".into()],
+                _ => vec!["gps_data".into()],
+            };
+            let ticks = params.iter().any(|(_, how)| how == "clock" || how.ends_with("in tick"));
             let (runner, plan) = Runner::init(params)?;
             RUNNER.set(Some(runner));
-            Ok(Plan { tick_every_ms: if ticks { 1000 } else { 0 }, ..plan })
+            Ok(Plan { tick_every_ms: if ticks { 1000 } else { 0 }, streams, ..plan })
         }
         fn process(readings: Batch) -> Result<Output, String> {
             let mut output = with(|runner| runner.process(readings))?;
