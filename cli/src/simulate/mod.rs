@@ -12,11 +12,12 @@ use milepost_agent::clock;
 use milepost_agent::config::Config;
 use milepost_agent::mqtt::{Address, Connection, Event};
 use milepost_agent::source::simulate::{Trip, TripSettings};
-use milepost_agent::uplink::window::{Limits, Outcome as Sent, Outgoing, Window};
+use milepost_agent::uplink::window::{Limits, Loss, Outcome as Sent, Outgoing, Window};
 use milepost_wire::{BootId, VehicleId, topic};
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -30,7 +31,7 @@ const WAITING: usize = 64;
 const OPEN_FILES: usize = 100;
 /// Between two attempts to connect.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long a vehicle that was asked to stop may wait for the broker's answers.
+/// How long a vehicle that was asked to stop may take for the broker's answers, over all connections.
 const GOODBYE: Duration = Duration::from_secs(10);
 
 /// Options of `milepost simulate`.
@@ -70,6 +71,33 @@ struct Counters {
     bytes: AtomicU64,
     connected: AtomicU64,
     arrived: AtomicU64,
+    trouble: Mutex<Trouble>,
+}
+
+/// What keeps vehicles from sending, in words. Many of them meet the same, again and again.
+#[derive(Debug, Default)]
+struct Trouble {
+    newest: Option<String>,
+    said: Option<String>,
+}
+
+impl Trouble {
+    /// What there is to say: the newest, unless it was the last that was said.
+    fn news(&mut self) -> Option<String> {
+        let what = self.newest.take().filter(|what| self.said.as_ref() != Some(what))?;
+        self.said = Some(what.clone());
+        Some(what)
+    }
+}
+
+impl Counters {
+    fn trouble(&self) -> MutexGuard<'_, Trouble> {
+        self.trouble.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn meets(&self, trouble: String) {
+        self.trouble().newest = Some(trouble);
+    }
 }
 
 /// Runs the command.
@@ -90,6 +118,7 @@ async fn simulate(options: &Options) -> Result<Outcome, Failure> {
             pace: Pace::new(options),
             counters: counters.clone(),
             stop: stop.clone(),
+            goodbye: GOODBYE,
             since: Instant::now(),
         };
         let settings = TripSettings { minutes: options.minutes, ..TripSettings::default() };
@@ -130,6 +159,9 @@ fn say(counters: &Counters, options: &Options, took: Duration) {
     );
     // The fleet drives on, whoever looks at it.
     let _ = crate::say(&line);
+    if let Some(what) = counters.trouble().news() {
+        crate::remark(&what);
+    }
 }
 
 /// When a vehicle's readings are due.
@@ -163,6 +195,8 @@ struct Driver {
     pace: Pace,
     counters: Arc<Counters>,
     stop: CancellationToken,
+    /// See [`GOODBYE`].
+    goodbye: Duration,
     since: Instant,
 }
 
@@ -183,8 +217,12 @@ impl Driver {
         let mut waiting = Waiting::default();
         let first = van.due().unwrap_or(0);
         let mut progress = Progress { first, made: 0, ended: false };
+        let mut patience = pin!(async {
+            self.stop.cancelled().await;
+            tokio::time::sleep(self.goodbye).await;
+        });
         loop {
-            let ended = self.connection(&mut van, &mut waiting, &mut progress).await;
+            let ended = self.connection(&mut van, &mut waiting, &mut progress, patience.as_mut()).await;
             if ended {
                 let arrived = van.due().is_none() && waiting.frames.is_empty();
                 self.counters.arrived.fetch_add(u64::from(arrived), Relaxed);
@@ -194,8 +232,15 @@ impl Driver {
         }
     }
 
-    /// One connection's life. True: the vehicle has nothing more to send, or gives up.
-    async fn connection(&self, van: &mut Van, waiting: &mut Waiting, progress: &mut Progress) -> bool {
+    /// One connection's life, until `patience` ends at most. True: the vehicle has nothing more to send, or
+    /// gives up.
+    async fn connection(
+        &self,
+        van: &mut Van,
+        waiting: &mut Waiting,
+        progress: &mut Progress,
+        mut patience: Pin<&mut impl Future<Output = ()>>,
+    ) -> bool {
         let mut connection = Connection::open(&self.address);
         let limits =
             Limits { records: usize::from(WINDOW), bytes: 8 << 20, wait_min: AGAIN, wait_max: AGAIN };
@@ -228,13 +273,14 @@ impl Driver {
                         }
                     }
                     Event::Down(why) => {
-                        tracing::warn!(vehicle = %van.id, ?why, "No connection to the broker");
+                        let (Loss::Connection(why) | Loss::Objection(why)) = why;
+                        self.counters.meets(format!("No connection to the broker: {why}. It is tried again"));
                         break self.stop.is_cancelled();
                     }
                 },
                 () = tokio::time::sleep(due.unwrap_or_default()), if due.is_some() => {}
                 () = self.stop.cancelled(), if !progress.ended => {}
-                () = tokio::time::sleep(GOODBYE), if self.stop.is_cancelled() => break true,
+                () = patience.as_mut() => break true,
             }
         };
         self.counters.connected.fetch_sub(u64::from(up), Relaxed);
@@ -254,7 +300,8 @@ impl Driver {
         connection: &Connection,
     ) -> Result<(), milepost_agent::mqtt::NotTaken> {
         let mut made = Vec::new();
-        while !progress.ended && waiting.frames.len() < WAITING {
+        // Whoever is told to stop makes the last frames at once, however many wait.
+        while !progress.ended && (self.stop.is_cancelled() || waiting.frames.len() < WAITING) {
             match van.due() {
                 Some(ts) if !self.stop.is_cancelled() => {
                     if self.pace.due(progress.made, ts - progress.first) > self.since.elapsed() {
@@ -290,7 +337,7 @@ impl Driver {
                 Ok(()) => connection.publish(&topic, payload)?,
                 Err(_) => {
                     // Larger than the broker takes: it will be missing, and the audit says so.
-                    tracing::error!(vehicle = %van.id, "A frame is larger than the broker takes");
+                    self.counters.meets("A frame is larger than the broker takes, and is left out".into());
                     waiting.frames.remove(&id);
                 }
             }
@@ -319,52 +366,4 @@ struct Progress {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::demo::cloud::Cloud;
-    use milepost_sink::store::Folder;
-
-    #[test]
-    fn the_slower_of_speed_and_rate_sets_the_pace() {
-        let pace = |speed, rate| Pace { speed, rate };
-        assert_eq!(pace(Some(2.0), None).due(7, 10_000_000), Duration::from_secs(5));
-        assert_eq!(pace(None, Some(10.0)).due(50, 0), Duration::from_secs(5));
-        assert_eq!(pace(Some(2.0), Some(1.0)).due(7, 10_000_000), Duration::from_secs(7));
-        assert_eq!(pace(None, None).due(1_000_000, i64::MAX), Duration::ZERO);
-    }
-
-    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-    async fn what_a_flat_out_fleet_sends_is_in_the_lake_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let cloud = Cloud::start(folder.path(), 100, 8, 1).await.unwrap();
-        let options = Options {
-            broker: format!("mqtt://{}", cloud.broker()),
-            vehicles: 30,
-            minutes: Some(5.0),
-            speed: 1.0,
-            flat_out: true,
-            rate: None,
-            seed: 1,
-            name: "sim".into(),
-        };
-        assert_eq!(simulate(&options).await.unwrap(), Outcome::Good);
-        // The broker has all; the bridge may still be at it.
-        let trip = || TripSettings { minutes: options.minutes, ..TripSettings::default() };
-        let sent: u64 = (0..30).map(|n| Trip::new(1_000_003 + n, trip()).count() as u64).sum();
-        let mut before = 0;
-        for _ in 0..120 {
-            let now = cloud.progress().in_kafka;
-            if now > sent && now == before {
-                break;
-            }
-            before = now;
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-        cloud.stop(&[], |_| ()).await.unwrap();
-        let lake = Arc::new(Folder::open(folder.path()).unwrap());
-        let report = crate::audit::audit(lake, &[]).await.unwrap();
-        assert_eq!(report.verdict, crate::audit::Verdict::Ok, "{report}");
-        assert_eq!(report.tables["gps_data"].vehicles, 30);
-        assert!(report.tables["gps_data"].rows >= 30 * 300, "{report}");
-    }
-}
+mod tests;
