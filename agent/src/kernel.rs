@@ -66,6 +66,18 @@ pub(crate) fn kill_group(leader: u32) {
     }
 }
 
+/// Whether a child of this process has ended. It is left to be waited for, so that its number stays its own.
+pub(crate) fn has_ended(child: u32) -> bool {
+    // SAFETY: `siginfo_t` is a C struct for which all zero bits are valid; the pointer is to a live, writable
+    // one, whose `si_pid` the kernel sets where the child has ended and leaves alone, at 0, where it has not.
+    unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let answer =
+            libc::waitid(libc::P_PID, child, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT);
+        answer != 0 || info.si_pid() != 0
+    }
+}
+
 /// Lets this process have `wanted` files and sockets open at once, as far as the system's hard limit goes.
 /// Returns how many it may have now, or `wanted` where the system does not say. A shell usually starts its
 /// programs with 1,024.

@@ -1,7 +1,8 @@
 //! Any other sensor: a program that prints readings as lines of JSON (see [`crate::ndjson`]), or
 //! whatever writes such lines to the agent's own standard input.
 //!
-//! A program that prints faster than the pipeline takes is held up by its pipe; nothing is dropped.
+//! A program that prints faster than the pipeline takes is held up by its pipe; nothing is dropped. The
+//! program that was started is the source: when it has ended, so have its children, whatever they hold.
 
 use super::lines::Lines;
 use super::rows::Rows;
@@ -11,11 +12,14 @@ use crate::kernel;
 use crate::ndjson::Defaults;
 use milepost_wire::Stream;
 use serde::Deserialize;
+use std::future::{pending, ready};
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
+use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
@@ -58,6 +62,9 @@ const MAX_COMPLAINT: usize = 4096;
 /// How long a program may take to end once it has closed its output, and its complaints after that.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How long children that outlive a program may go on to print.
+const GRACE: Duration = Duration::from_secs(1);
+
 /// Makes the source of a program.
 pub fn build(settings: &Settings, context: &Context) -> Result<Box<dyn Source>, SourceError> {
     if settings.command.is_empty() {
@@ -89,12 +96,30 @@ impl Source for Program {
 /// A program in a process group of its own, ended with all of its children when this is dropped.
 struct Group(Child);
 
-impl Drop for Group {
-    fn drop(&mut self) {
+impl Group {
+    /// Waits until the program has ended, and ends the children that outlive it.
+    async fn is_over(&self) -> std::io::Result<()> {
+        let Some(leader) = self.0.id() else { return Ok(()) };
+        let mut children = signal(SignalKind::child())?;
+        while !kernel::has_ended(leader) {
+            children.recv().await;
+        }
+        tokio::time::sleep(GRACE).await;
+        self.kill();
+        Ok(())
+    }
+
+    fn kill(&self) {
         // Once the program has been waited for, its number may belong to somebody else.
         if let Some(leader) = self.0.id() {
             kernel::kill_group(leader);
         }
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        self.kill();
     }
 }
 
@@ -109,7 +134,7 @@ impl Program {
         let complaints = tokio::spawn(log(stderr, name.clone()).in_current_span());
         if let Some(stdout) = stdout {
             let mut rows = rows(&self.settings.default_stream);
-            let read = deliver(stdout, &mut rows, &*self.clock, outlet).await;
+            let read = deliver(stdout, &mut rows, &*self.clock, outlet, group.is_over()).await;
             read.map_err(SourceError::io(format!("Cannot read from {name}")))?;
         }
         // Nothing more can come of a program that has closed its output: it ends, or it is ended.
@@ -133,22 +158,33 @@ struct Stdin {
 impl Source for Stdin {
     fn run<'a>(&'a mut self, outlet: &'a Outlet, _stop: &'a CancellationToken) -> Run<'a> {
         Box::pin(async {
-            let read = deliver(tokio::io::stdin(), &mut self.rows, &*self.clock, outlet).await;
+            let read = deliver(tokio::io::stdin(), &mut self.rows, &*self.clock, outlet, pending()).await;
             read.map_err(SourceError::io("Cannot read standard input"))
         })
     }
 }
 
-/// Delivers what comes until its end.
+/// Delivers what comes until its end; once it `is_over`, until there is nothing more to read for now.
 async fn deliver(
     mut from: impl AsyncRead + Unpin,
     rows: &mut Rows,
     clock: &dyn Clock,
     outlet: &Outlet,
+    is_over: impl Future<Output = std::io::Result<()>>,
 ) -> std::io::Result<()> {
     let mut buffer = vec![0; 16 << 10];
+    let (mut is_over, mut over) = (pin!(is_over), false);
     loop {
-        let n = from.read(&mut buffer).await?;
+        let n = tokio::select! {
+            biased;
+            ended = &mut is_over, if !over => {
+                ended?;
+                over = true;
+                continue;
+            }
+            n = from.read(&mut buffer) => n?,
+            () = ready(()), if over => 0,
+        };
         let now = Some((clock.wall_us(), clock.trust()));
         let mut ready = Vec::new();
         match n {

@@ -64,6 +64,40 @@ async fn a_program_that_closes_its_output_and_stays_is_started_again() {
 }
 
 #[tokio::test]
+async fn a_program_that_fails_is_started_again_whatever_its_children_hold() {
+    let script = r#"sh -c 'echo "{\"pid\":$$}"; exec sleep 3600' & exit 3"#;
+    let (ended, readings, _) = run(&settings(script, "")).await;
+    let error = ended.unwrap_err().to_string();
+    assert!(error.contains("exit status: 3"), "{error}");
+    is_gone(&readings[0]).await;
+}
+
+#[tokio::test]
+async fn nothing_that_a_program_has_printed_is_dropped_when_its_children_are_ended() {
+    let script =
+        r#"sleep 3600& i=0; while [ $i -lt 4000 ]; do echo "{\"load\":$i}"; i=$((i+1)); done; exit 3"#;
+    let (intake, mut deliveries) = channel(QueueLimits { readings: 1, ..QueueLimits::default() });
+    let outlet = intake.outlet("program", Arc::default());
+    drop(intake);
+    let slow = tokio::task::spawn_blocking(move || {
+        let mut readings = 0;
+        while let Next::Delivery(d) = deliveries.next(Duration::from_secs(30)) {
+            // Meanwhile the program ends, with most of it in the pipe, and its children after it.
+            if readings == 0 {
+                std::thread::sleep(GRACE * 2);
+            }
+            readings += d.readings.len();
+        }
+        readings
+    });
+    let mut source = build(&settings(script, ""), &context()).unwrap();
+    let ended = source.run(&outlet, &CancellationToken::new()).await;
+    drop(outlet);
+    assert!(ended.unwrap_err().to_string().contains("exit status: 3"));
+    assert_eq!(slow.await.unwrap(), 4000);
+}
+
+#[tokio::test]
 async fn a_program_is_ended_with_its_children_when_the_source_stops() {
     // The child prints its own number, and would live for an hour.
     let script = r#"sh -c 'echo "{\"pid\":$$}"; exec sleep 3600' & wait"#;
@@ -81,9 +115,13 @@ async fn a_program_is_ended_with_its_children_when_the_source_stops() {
         first = first => first.unwrap(),
     };
     drop(source);
-    let milepost_wire::Body::Derived(row) = &readings[0].body else { panic!() };
+    is_gone(&readings[0]).await;
+}
+
+/// Waits until the process that a reading names is gone, or dead and not yet collected by whoever inherited it.
+async fn is_gone(reading: &Reading) {
+    let milepost_wire::Body::Derived(row) = &reading.body else { panic!() };
     let milepost_wire::Value::Int(pid) = row.values[0] else { panic!("{row:?}") };
-    // Gone, or dead and not yet collected by whoever inherited it.
     let state = || std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_else(|_| ") Z".into());
     while !state().contains(") Z") {
         tokio::time::sleep(Duration::from_millis(5)).await;
