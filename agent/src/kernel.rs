@@ -78,6 +78,17 @@ pub(crate) fn has_ended(child: u32) -> bool {
     }
 }
 
+/// Whether this process was started to go on when its terminal is closed, as `nohup` does it.
+pub fn ignores_hangup() -> bool {
+    // SAFETY: `sigaction` is a C struct for which all zero bits are valid; without a new action the call
+    // changes nothing, and the pointer is to a live, writable one.
+    let (answer, action) = unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        (libc::sigaction(libc::SIGHUP, std::ptr::null(), &mut action), action.sa_sigaction)
+    };
+    answer == 0 && action == libc::SIG_IGN
+}
+
 /// Lets this process have `wanted` files and sockets open at once, as far as the system's hard limit goes.
 /// Returns how many it may have now, or `wanted` where the system does not say. A shell usually starts its
 /// programs with 1,024.

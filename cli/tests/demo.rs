@@ -148,7 +148,7 @@ fn started(data: &Path) -> Child {
 #[test]
 fn whoever_is_told_to_stop_while_it_starts_or_stops_ends_well() {
     let folder = tempfile::tempdir().unwrap();
-    for (signal, stage) in [("-INT", "frames wait"), ("-TERM", "Stopping")] {
+    for (signal, stage) in [("-INT", "frames wait"), ("-TERM", "Stopping"), ("-HUP", "frames wait")] {
         let data = folder.path().to_str().unwrap();
         let args = ["demo", "--vehicles", "1", "--minutes", "2", "--no-outage", "--data-dir", data];
         let mut child = milepost(&args).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();

@@ -4,6 +4,7 @@
 //! nothing could bring that back: the next one must say so and not pretend. After a clean end nothing
 //! was in memory, and a new demo goes on where the last one stopped.
 
+use super::{LAKE, VEHICLES};
 use crate::Failure;
 use std::fs::{self, File, OpenOptions};
 use std::io::ErrorKind;
@@ -39,10 +40,10 @@ impl Marker {
         match there {
             true => Err(format!(
                 "The last demo in {} did not come to its end. Its broker and its Kafka lived in memory, and what \
-                 they held is gone; the tables have what came before. Start over with `rm -r {}`, or take another \
+                 they held is gone; the tables have what came before. Start over with `rm -r{}`, or take another \
                  --data-dir",
                 folder.display(),
-                quoted(folder),
+                of_a_demo(folder).map(|path| format!(" {}", quoted(&path))).collect::<String>(),
             )
             .into()),
             false => Ok(Self { path, _lock: lock }),
@@ -56,6 +57,11 @@ impl Marker {
             _ => Ok(()),
         }
     }
+}
+
+/// What a demo has made in a folder, in which there may be anything else.
+fn of_a_demo(folder: &Path) -> impl Iterator<Item = PathBuf> {
+    [LAKE, VEHICLES, NAME].into_iter().map(|name| folder.join(name)).filter(|path| path.exists())
 }
 
 /// A path as a shell takes it.
@@ -80,6 +86,24 @@ mod tests {
         assert!(Marker::set(&data).unwrap_err().to_string().contains("Another demo"));
         drop(killed); // as a kill does: without taking the mark away
         assert!(Marker::set(&data).unwrap_err().to_string().contains("rm -r"));
+    }
+
+    #[test]
+    fn starting_over_takes_away_what_a_demo_has_made_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let data = folder.path();
+        for made in ["lake", "vehicles", "photos"] {
+            fs::create_dir(data.join(made)).unwrap();
+        }
+        drop(Marker::set(data).unwrap());
+        let told = Marker::set(data).unwrap_err().to_string();
+        let (_, command) = told.split_once('`').unwrap();
+        let command = command.split_once('`').unwrap().0;
+        let status = std::process::Command::new("sh").args(["-c", command]).status().unwrap();
+        assert!(status.success(), "{command}");
+        let left: Vec<_> = fs::read_dir(data).unwrap().map(|e| e.unwrap().file_name()).collect();
+        assert_eq!(left, ["photos"], "{command}");
+        Marker::set(data).unwrap();
     }
 
     #[test]

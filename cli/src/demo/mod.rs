@@ -53,6 +53,10 @@ const OPEN_FILES: (usize, usize) = (300, 16);
 /// Kafka partitions of a topic: enough that few vehicles share one.
 const PARTITIONS: usize = 32;
 
+/// The folders in the data folder.
+const LAKE: &str = "lake";
+const VEHICLES: &str = "vehicles";
+
 /// Options of `milepost demo`.
 #[derive(Args, Clone, Debug)]
 pub struct Options {
@@ -91,7 +95,7 @@ pub struct Options {
 enum End {
     /// Every vehicle has arrived.
     Arrived,
-    /// Ctrl-C.
+    /// Ctrl-C, or another signal to stop.
     Interrupted,
     /// Kafka's mock would soon have dropped something.
     Full(gate::Full),
@@ -198,7 +202,7 @@ impl Chain {
     async fn start(plan: &Plan, data_dir: &Path) -> Result<Self, Failure> {
         let marker = Marker::set(data_dir)?;
         let folder = std::fs::canonicalize(data_dir)?;
-        let (lake, gate) = (folder.join("lake"), Arc::<Gate>::default());
+        let (lake, gate) = (folder.join(LAKE), Arc::<Gate>::default());
         let (cloud, network) = match Self::cloud(plan, &lake, gate.clone()).await {
             Ok(started) => started,
             Err(e) => {
@@ -206,7 +210,7 @@ impl Chain {
                 return Err(e);
             }
         };
-        match Fleet::start(plan, &folder.join("vehicles"), network.address()).await {
+        match Fleet::start(plan, &folder.join(VEHICLES), network.address()).await {
             Ok(fleet) => Ok(Self { marker, lake, cloud, gate, network, fleet }),
             Err(e) => {
                 // Vehicles that did start may have sent what an earlier demo left.
@@ -228,17 +232,22 @@ impl Chain {
     }
 }
 
-/// Tells when the demo is to stop: at the first SIGINT or SIGTERM. Another one, a while later, ends the
-/// process at once.
+/// Tells when the demo is to stop: at the first SIGINT or SIGTERM, or when its terminal is closed (SIGHUP).
+/// Another one, a while later, ends the process at once.
 fn signals() -> Result<watch::Receiver<bool>, Failure> {
     let (tell, told) = watch::channel(false);
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = match milepost_agent::kernel::ignores_hangup() {
+        true => None,
+        false => Some(signal(SignalKind::hangup())?),
+    };
     tokio::spawn(async move {
         let mut first = None;
         loop {
             tokio::select! {
                 _ = interrupt.recv() => {}
                 _ = terminate.recv() => {}
+                Some(()) = async { hangup.as_mut()?.recv().await } => {}
             }
             tell.send_replace(true);
             if first.get_or_insert_with(Instant::now).elapsed() >= SECOND {
