@@ -375,6 +375,12 @@ impl Lake<'_> {
         line.rows += contents.rows;
         line.files += 1;
         line.bytes = line.bytes.saturating_add(bytes);
+        match line.files {
+            1 => line.columns = contents.columns.iter().cloned().collect(),
+            _ => {
+                line.columns.retain(|name, kind| contents.columns.iter().any(|(n, k)| n == name && k == kind))
+            }
+        }
         if Stream::from_str(table).is_ok_and(|stream| stream.columns().is_none()) {
             let columns = self.derived.entry(table.to_owned()).or_default();
             for column in contents.columns {

@@ -57,6 +57,9 @@ pub struct Table {
     pub files: u64,
     /// Their bytes.
     pub bytes: u64,
+    /// The columns that every file has, and their types as the lists of derived tables call them.
+    #[serde(skip)]
+    pub columns: BTreeMap<String, &'static str>,
     /// Different vehicles.
     pub vehicles: u64,
     /// Different boots of vehicles.

@@ -4,11 +4,14 @@
 //! means something in a pattern stands in brackets, and a quote is doubled. Nothing escapes a backslash
 //! there, which DuckDB takes for the end of a folder's name; of such a lake the patterns begin in it.
 
+use crate::audit::Table;
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// Writes where the tables are and what to ask of those that are there.
-pub(super) fn write(o: &mut String, lake: &Path, has: impl Fn(&str) -> bool) -> std::fmt::Result {
+/// Writes where the tables are and what to ask of those that have files.
+pub(super) fn write(o: &mut String, lake: &Path, tables: &BTreeMap<String, Table>) -> std::fmt::Result {
+    let has = |table: &str| tables.get(table).is_some_and(|t| t.files > 0);
     let (shown, folder) = (lake.display(), pattern(lake));
     writeln!(o, "\nThe tables are Parquet files in {shown}. In DuckDB:\n")?;
     if folder.is_none() {
@@ -26,7 +29,7 @@ pub(super) fn write(o: &mut String, lake: &Path, has: impl Fn(&str) -> bool) -> 
             from("gps_data")
         )?;
     }
-    if has("harsh_event") {
+    if tables.get("harsh_event").is_some_and(is_of_harsh_driving) {
         writeln!(
             o,
             "  SELECT vehicle_id, ts, kind, round(g, 2) AS g, lat, lon, round(speed * 3.6) AS km_h\n  \
@@ -54,6 +57,14 @@ pub(super) fn write(o: &mut String, lake: &Path, has: impl Fn(&str) -> bool) -> 
     Ok(())
 }
 
+/// Whether a table has what the transform `harsh_driving` derives: a log that is replayed may have a stream
+/// of the same name with whatever columns it likes.
+fn is_of_harsh_driving(table: &Table) -> bool {
+    let is_number = |name| matches!(table.columns.get(name), Some(&("bigint" | "double")));
+    let is_there = |name| table.columns.contains_key(name);
+    ["g", "speed"].into_iter().all(is_number) && ["kind", "lat", "lon"].into_iter().all(is_there)
+}
+
 /// The beginning of a pattern that finds what is in `lake`, inside of a text of SQL. `None` where there
 /// is no such pattern.
 fn pattern(lake: &Path) -> Option<String> {
@@ -73,6 +84,39 @@ fn pattern(lake: &Path) -> Option<String> {
 mod tests {
     use super::*;
 
+    fn written(lake: &str, tables: &[(&str, &[(&str, &'static str)])]) -> String {
+        let table = |columns: &[(&str, &'static str)]| Table {
+            files: 1,
+            columns: columns.iter().map(|(name, kind)| ((*name).to_owned(), *kind)).collect(),
+            ..Table::default()
+        };
+        let tables = tables.iter().map(|(name, columns)| ((*name).to_owned(), table(columns))).collect();
+        let mut said = String::new();
+        write(&mut said, Path::new(lake), &tables).unwrap();
+        said
+    }
+
+    #[test]
+    fn harsh_events_are_asked_for_where_the_transform_s_columns_are_there() {
+        let derived =
+            [("kind", "string"), ("g", "double"), ("lat", "double"), ("lon", "double"), ("speed", "double")];
+        let asked = |columns: &[(&str, &'static str)]| {
+            written("/lake", &[("harsh_event", columns)]).contains("FROM read_parquet('/lake/harsh_event/")
+        };
+        assert!(asked(&derived));
+        assert!(!asked(&derived[1..]), "without a kind");
+        assert!(!asked(&[&derived[..4], &[("speed", "string")]].concat()), "a speed in words");
+        assert!(!asked(&[]));
+    }
+
+    #[test]
+    fn a_table_without_files_is_not_asked() {
+        let tables = BTreeMap::from([("gps_data".to_owned(), Table::default())]);
+        let mut said = String::new();
+        write(&mut said, Path::new("/lake"), &tables).unwrap();
+        assert!(!said.contains("SELECT"), "{said}");
+    }
+
     #[test]
     fn a_folder_of_any_name_is_found_by_its_pattern() {
         for (lake, expected) in [
@@ -87,8 +131,7 @@ mod tests {
 
     #[test]
     fn where_no_pattern_can_name_the_folder_it_says_so() {
-        let mut said = String::new();
-        write(&mut said, Path::new("/back\\slash"), |table| table == "gps_data").unwrap();
+        let said = written("/back\\slash", &[("gps_data", &[])]);
         assert!(said.contains("start duckdb in it (cd)"), "{said}");
         assert!(said.contains("read_parquet('gps_data/**/*.parquet'"), "{said}");
     }

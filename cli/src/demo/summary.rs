@@ -166,7 +166,7 @@ impl Summary {
             "\n{} lost, {} twice, verdict: {} ({:.0} s)",
             self.lost, self.duplicates, self.verdict, self.seconds
         )?;
-        sql::write(o, &self.folder, |table| self.tables.contains_key(table))?;
+        sql::write(o, &self.folder, &report.tables)?;
         Ok(out)
     }
 }
