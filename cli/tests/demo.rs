@@ -288,6 +288,14 @@ fn it_stops_before_kafka_could_drop_and_what_is_left_comes_with_the_next_demo() 
     let said = String::from_utf8_lossy(&full.stderr).into_owned();
     assert_eq!(full.status.code(), Some(1), "{said}");
     assert!(said.contains("keeps 5242880 bytes a partition"), "{said}");
+    assert!(said.contains(" wait: run the demo again to deliver them"), "{said}");
+    let out = String::from_utf8_lossy(&full.stdout);
+    let full: Value = serde_json::from_str(out.lines().last().unwrap()).unwrap();
+    assert_eq!((&full["lost"], &full["verdict"]), (&0.into(), &"bad".into()), "{said}");
+    let (waiting, streams) = (full["waiting"].as_u64().unwrap(), full["streams"].as_object().unwrap());
+    let accepted: u64 = streams.values().map(|s| s["accepted"].as_u64().unwrap()).sum();
+    let in_tables: u64 = streams.keys().map(|stream| rows(&full, stream)).sum();
+    assert_eq!(accepted, in_tables + waiting, "{said}");
     // Fewer at a time: the rest in as many demos as it takes.
     for _ in 0..5 {
         let next = demo(&data, &["--vehicles", "0"]);

@@ -32,6 +32,8 @@ struct Entry {
     rows: Intervals,
     duplicates: u64,
     declared: Intervals,
+    /// Known to wait in a vehicle's spool.
+    waiting: Intervals,
     /// The largest next number that an `agent_health` row names.
     reported_next: u64,
     /// Gap rows whose range and count differ.
@@ -63,6 +65,8 @@ pub(crate) struct Balance {
     pub duplicates: u64,
     /// Readings that are not there and declared so.
     pub gaps_declared: u64,
+    /// Readings that are not there and wait in a vehicle's spool.
+    pub waiting: u64,
     /// Readings that are not there, and nobody says why.
     pub gaps_undeclared: u64,
 }
@@ -110,6 +114,11 @@ impl Account {
         }
         let entry = self.entry(boot, stream);
         entry.reported_next = entry.reported_next.max(next);
+    }
+
+    /// Numbers of `stream` wait in the vehicle's spool, whether they are in rows as well or not.
+    pub(crate) fn waits(&mut self, boot: &Boot, stream: &str, seqs: Range<u64>) {
+        self.entry(boot, stream).waiting.insert(seqs);
     }
 
     /// A `gap_data` row. Where it has no last number, it is a bound: at most `count` from its first on.
@@ -196,13 +205,20 @@ impl Account {
                         what,
                     });
                 };
-                let missing = entry.rows.missing_below(entry.rows.end().max(entry.reported_next));
-                let undeclared: Vec<_> = missing.iter().flat_map(|m| entry.declared.missing_in(m)).collect();
+                let end = entry.rows.end().max(entry.reported_next).max(entry.waiting.end());
+                let missing = entry.rows.missing_below(end);
+                let not_in = |known: &Intervals, seqs: &[Range<u64>]| -> Vec<Range<u64>> {
+                    seqs.iter().flat_map(|s| known.missing_in(s)).collect()
+                };
+                let not_declared = not_in(&entry.declared, &missing);
+                let undeclared = not_in(&entry.waiting, &not_declared);
                 let balance = balances.entry(stream.clone()).or_default();
                 balance.rows += entry.rows.count();
                 balance.duplicates += entry.duplicates;
                 balance.gaps_undeclared = balance.gaps_undeclared.saturating_add(total(&undeclared));
-                let declared = total(&missing).saturating_sub(total(&undeclared));
+                let waiting = total(&not_declared).saturating_sub(total(&undeclared));
+                balance.waiting = balance.waiting.saturating_add(waiting);
+                let declared = total(&missing).saturating_sub(total(&not_declared));
                 balance.gaps_declared = balance.gaps_declared.saturating_add(declared);
                 if entry.rows.end() > 0 {
                     balance.boots += 1;
@@ -383,5 +399,20 @@ mod tests {
             a.rows(&("b".into(), 1), GPS, 0..1);
         });
         assert_eq!((balance.vehicles, balance.boots), (2, 3));
+    }
+
+    #[test]
+    fn what_waits_in_a_spool_is_not_lost_and_what_has_a_row_does_not_wait() {
+        let mut account = Account::default();
+        account.rows(&boot(), GPS, 0..20);
+        account.reported(&boot(), GPS, 50);
+        account.gap(&gap(20, Some(24), 5));
+        account.waits(&boot(), GPS, 15..30);
+        account.waits(&boot(), GPS, 45..60);
+        let (balances, wrong) = account.balance();
+        let balance = &balances[GPS];
+        assert_eq!((balance.waiting, balance.gaps_declared, balance.gaps_undeclared), (5 + 15, 5, 15));
+        let missing: Vec<_> = wrong.into_iter().map(|d| d.what).collect();
+        assert_eq!(missing, [What::Missing(30..45)]);
     }
 }

@@ -24,6 +24,7 @@ use account::{Account, Discrepancy, What};
 use clap::Args;
 use milepost_sink::store::{self, S3Settings, Store};
 use serde::Deserialize;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -54,7 +55,7 @@ pub fn run(options: &Options) -> Result<Outcome, Failure> {
             is_no_folder_above(Path::new(&options.lake))?;
         }
         let store = store::open(&options.lake, &S3Settings::default()).await?;
-        audit_with(store, &promises, options.images).await
+        audit_with(store, &promises, &[], options.images).await
     })?;
     if !options.lake.starts_with("s3://") {
         listing::odd_entries(Path::new(&options.lake), &mut report)?;
@@ -127,16 +128,31 @@ pub struct Promise {
     pub next: u64,
 }
 
+/// Readings of which somebody outside of the lake knows that they wait in their vehicle's spool.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// The vehicle.
+    pub vehicle: String,
+    /// The run of its agent that numbered them.
+    pub boot: u64,
+    /// The stream.
+    pub stream: String,
+    /// Their numbers.
+    pub seqs: Range<u64>,
+}
+
 /// Audits a lake, and whether it holds what was promised. The error is the store's: what is wrong with
 /// the lake is in the report.
 pub async fn audit(store: Arc<dyn Store>, promises: &[Promise]) -> Result<Report, Failure> {
-    audit_with(store, promises, false).await
+    audit_with(store, promises, &[], false).await
 }
 
-/// As [`audit`]; where `images` says so every image is read, and compared with the digest in its name.
+/// As [`audit`]; what is known to be `waiting` is not lost. Where `images` says so every image is read, and
+/// compared with the digest in its name.
 pub async fn audit_with(
     store: Arc<dyn Store>,
     promises: &[Promise],
+    waiting: &[Waiting],
     images: bool,
 ) -> Result<Report, Failure> {
     let mut report = Report::default();
@@ -144,6 +160,9 @@ pub async fn audit_with(
     for promise in promises {
         let boot = (promise.vehicle.as_str().into(), promise.boot);
         account.reported(&boot, &promise.stream, promise.next);
+    }
+    for Waiting { vehicle, boot, stream, seqs } in waiting {
+        account.waits(&(vehicle.as_str().into(), *boot), stream, seqs.clone());
     }
     lake::read(store, &mut report, &mut account, images).await?;
     let (balances, wrong) = account.balance();
@@ -153,6 +172,7 @@ pub async fn audit_with(
         table.boots = balance.boots;
         table.duplicates = balance.duplicates;
         table.gaps_declared = balance.gaps_declared;
+        table.waiting = balance.waiting;
         table.gaps_undeclared = balance.gaps_undeclared;
     }
     let (reported, unbalanced) = account.judge_reports();

@@ -70,6 +70,9 @@ pub struct Table {
     pub gaps_declared: u64,
     /// Readings that are not here, and nothing says why.
     pub gaps_undeclared: u64,
+    /// Readings that are not here because they wait in a vehicle's spool, as far as whoever audits knows.
+    #[serde(skip)]
+    pub waiting: u64,
     /// Whether this table is as it should be.
     pub verdict: Verdict,
 }
@@ -130,6 +133,11 @@ impl Report {
     /// Readings that are in no table and in no gap.
     pub fn lost(&self) -> u64 {
         self.tables.values().map(|t| t.gaps_undeclared).sum()
+    }
+
+    /// Readings that are in no table yet, because they wait in a vehicle's spool.
+    pub fn waiting(&self) -> u64 {
+        self.tables.values().map(|t| t.waiting).sum()
     }
 
     /// Rows that are there more than once.

@@ -395,7 +395,7 @@ fn an_image_with_other_bytes_is_found_when_images_are_read() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let audit = |lake: &Lake| {
         let store = Arc::new(Folder::open(lake.0.path()).unwrap());
-        runtime.block_on(audit_with(store, &[], true)).unwrap()
+        runtime.block_on(audit_with(store, &[], &[], true)).unwrap()
     };
     let lake = Lake::whole();
     assert_eq!(audit(&lake).verdict, Verdict::Ok, "{}", audit(&lake));

@@ -1,8 +1,10 @@
 //! The vehicles of the demo: whole agents, each with its own spool on disk, in this process.
 
+use super::spool::Spool;
 use crate::Failure;
-use crate::audit::Promise;
+use crate::audit::{Promise, Waiting};
 use milepost_agent::config::{Config, SourceConfig, TransformConfig};
+use milepost_agent::outbox::Disk;
 use milepost_agent::run::{Agent, AgentHandle, Report, Seams};
 use milepost_agent::source::simulate::{self, Trip, TripSettings};
 use milepost_agent::source::{self, replay};
@@ -13,6 +15,7 @@ use std::collections::BTreeMap;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
@@ -43,6 +46,8 @@ pub(crate) struct Fleet {
     agents: Vec<AgentHandle>,
     /// Vehicles of earlier demos in this folder that this one has not: they only deliver what is left.
     parked: Vec<AgentHandle>,
+    /// Of all of them, in the same order.
+    spools: Vec<Spool>,
 }
 
 /// A vehicle at a moment.
@@ -66,7 +71,13 @@ impl Fleet {
             true => Some(tokio::task::spawn_blocking(move || Engine::new(&settings)).await??),
             false => None,
         };
-        let mut agents = Vec::new();
+        let (mut agents, mut spools) = (Vec::new(), Vec::new());
+        let mut spool_of = |config: &Config| -> Result<Arc<dyn Disk>, String> {
+            let spool = Spool::take(config)
+                .map_err(|e| format!("Vehicle {}: its spool cannot be opened: {e}", config.vehicle))?;
+            spools.push(spool);
+            Ok(spools[spools.len() - 1].disk())
+        };
         for (vehicle, source) in sources {
             let mut config = config(&vehicle, &folder.join(vehicle.as_str()), broker);
             config.source = vec![source];
@@ -74,16 +85,18 @@ impl Fleet {
                 config.transform =
                     TRANSFORMS.iter().map(|(name, component)| transform(name, component)).collect();
             }
-            let seams = Seams { engine: engine.clone(), ..Seams::default() };
+            let disk = Some(spool_of(&config)?);
+            let seams = Seams { disk, engine: engine.clone(), ..Seams::default() };
             agents.push(Agent::start(config, seams).await.map_err(|e| format!("Vehicle {vehicle}: {e}"))?);
         }
         let mut parked = Vec::new();
         for vehicle in left(folder, &agents) {
             let config = config(&vehicle, &folder.join(vehicle.as_str()), broker);
-            let agent = Agent::start(config, Seams::default()).await;
+            let seams = Seams { disk: Some(spool_of(&config)?), ..Seams::default() };
+            let agent = Agent::start(config, seams).await;
             parked.push(agent.map_err(|e| format!("Vehicle {vehicle}: {e}"))?);
         }
-        Ok(Self { agents, parked })
+        Ok(Self { agents, parked, spools })
     }
 
     /// Whether nothing waits in any spool, as far as the last quarter of a second shows.
@@ -133,8 +146,16 @@ impl Fleet {
         };
         let mut stopped = Stopped::default();
         let all = self.agents.into_iter().chain(self.parked);
-        for (vehicle, boot, report) in futures::future::join_all(all.map(stop)).await {
+        let reports = futures::future::join_all(all.map(stop)).await;
+        for ((vehicle, boot, report), spool) in reports.into_iter().zip(self.spools) {
             stopped.add(&vehicle, boot, &report);
+            if report.undelivered > 0 {
+                match tokio::task::spawn_blocking(|| spool.waiting()).await {
+                    Ok(Ok(waiting)) => stopped.waiting.extend(waiting),
+                    Ok(Err(e)) => crate::remark(&format!("The spool of {vehicle} cannot be read: {e}")),
+                    Err(_) => {}
+                }
+            }
         }
         stopped
     }
@@ -155,6 +176,8 @@ pub(crate) struct Refused {
 #[derive(Debug, Default)]
 pub(crate) struct Stopped {
     pub expected: Vec<Promise>,
+    /// Readings that are still in spools; some may have been delivered without an answer.
+    pub waiting: Vec<Waiting>,
     /// Records that are still in spools.
     pub undelivered: u64,
     /// Readings that were accepted, by stream.

@@ -12,6 +12,7 @@ mod marker;
 mod progress;
 mod proxy;
 mod s3;
+mod spool;
 mod sql;
 mod summary;
 mod tap;
@@ -178,7 +179,8 @@ async fn demo(options: &Options) -> Result<Summary, Failure> {
     };
     let sizes = cloud.stop(&stopped.expected, failures).await?;
     show.end();
-    let report = audit::audit(Arc::new(Folder::open(&lake)?), &stopped.expected).await?;
+    let report =
+        audit::audit_with(Arc::new(Folder::open(&lake)?), &stopped.expected, &stopped.waiting, false).await?;
     marker.clear()?;
     let summary = Summary::new(&report, sizes, &stopped, full, newest, &lake, since.elapsed());
     summary.print(&report, options.json)?;

@@ -18,14 +18,17 @@ pub(crate) struct Summary {
     tables: BTreeMap<String, Table>,
     /// What this run accepted and sent.
     streams: BTreeMap<String, Stream>,
-    /// Readings that are in no table and in no gap.
+    /// Readings that are in no table and in no gap, and wait in no spool.
     lost: u64,
+    /// Readings that are in no table yet: they wait in spools for the next demo in this folder.
+    waiting: u64,
     /// Rows that are there more than once.
     duplicates: u64,
     /// Readings that `gap_data` declares lost.
     declared: u64,
     /// Frames that are still in spools.
     undelivered: u64,
+    /// Whether all that was accepted is in the tables, once.
     pub verdict: Verdict,
     /// How often each vehicle's sources met what they could not read: bad checksums, lines that are no
     /// readings.
@@ -89,6 +92,7 @@ impl Summary {
             tables: report.tables.iter().map(|(name, t)| (name.clone(), table(t))).collect(),
             streams,
             lost: report.lost(),
+            waiting: report.waiting(),
             duplicates: report.duplicates(),
             declared: report.tables.values().map(|t| t.gaps_declared).sum(),
             undelivered: stopped.undelivered,
@@ -161,11 +165,13 @@ impl Summary {
                 self.undelivered
             )?;
         }
-        writeln!(
-            o,
-            "\n{} lost, {} twice, verdict: {} ({:.0} s)",
-            self.lost, self.duplicates, self.verdict, self.seconds
-        )?;
+        let verdict = match self.waiting {
+            n @ 1.. if report.verdict == Verdict::Ok => {
+                format!("{n} wait: run the demo again to deliver them")
+            }
+            _ => format!("verdict: {}", self.verdict),
+        };
+        writeln!(o, "\n{} lost, {} twice, {verdict} ({:.0} s)", self.lost, self.duplicates, self.seconds)?;
         sql::write(o, &self.folder, &report.tables)?;
         Ok(out)
     }
