@@ -317,8 +317,8 @@ impl Committer {
                 self.rebuild(range).await?;
                 Event::Rebuilt
             }
-            Effect::PutFiles(_) => {
-                self.put_files().await?;
+            Effect::PutFiles(range) => {
+                self.put_files(range).await?;
                 Event::FilesPut
             }
             Effect::PutManifest(range) => Event::ManifestPut(self.put_manifest(range).await?),
@@ -480,9 +480,29 @@ impl Committer {
         }
     }
 
+    /// Puts the objects of a claim. Where somebody else's file is there already and has other rows, Kafka had
+    /// deleted records when it was made: what is lost is asked of Kafka once more, so that the manifest says
+    /// so and not what was at hand here.
+    async fn put_files(&mut self, range: Range) -> Result<(), CommitError> {
+        self.put_all().await?;
+        if self.found_other_rows() {
+            self.rebuild(range).await?;
+            self.put_all().await?;
+        }
+        Ok(())
+    }
+
+    /// Whether a file that is put has other rows than were built for it.
+    fn found_other_rows(&self) -> bool {
+        let built = self.built.iter().flat_map(|built| &built.files);
+        let other =
+            |file: &BuiltFile| self.put.iter().any(|(w, seen)| w.key == file.key && *seen != file.seen);
+        built.into_iter().any(other)
+    }
+
     /// Puts images and unread records first, then the files that name them. What is put stays put when
     /// something else fails: the next attempt goes on from there, however many objects there are.
-    async fn put_files(&mut self) -> Result<(), CommitError> {
+    async fn put_all(&mut self) -> Result<(), CommitError> {
         let (Some(claim), Some(built)) = (&self.claim, &self.built) else {
             return Err(self.nothing_at_hand());
         };

@@ -340,6 +340,28 @@ async fn the_memory_of_written_rows_comes_back_from_the_ledger_with_bounded_read
 }
 
 #[tokio::test]
+async fn what_a_file_of_somebody_else_lacks_is_declared_lost() {
+    let mut setup = Setup::new(1, 0, u64::MAX);
+    let records = (0..3).map(|o| Record { offset: o, at_ms: START_US / 1000, value: gps(o as u64 * ROWS) });
+    setup.log = Arc::new(FakeLog { records: records.collect(), start: AtomicI64::new(0) });
+    let mut slow = Committer::new(setup.context("slow"), chain());
+    slow.recover().await;
+    let range = Range { first: 0, last: 2 };
+    let at_hand = setup.log.range(range);
+    // Kafka deletes the first record, and another owner of the claim puts the file that is left of it.
+    setup.log.start.store(1, Ordering::Relaxed);
+    let other = Committer::new(setup.context("other"), chain());
+    let built = other.build(range, setup.context("other").shape, setup.log.range(range)).await.unwrap();
+    let [file] = &built.files[..] else { panic!("{:?}", built.files) };
+    setup.objects.lock().unwrap().insert(file.key.clone(), file.body.clone());
+    assert_eq!(slow.write(2, at_hand).await, Outcome::Committed(3));
+    let manifest = setup.manifests().pop().unwrap();
+    assert_eq!((manifest.lost.clone(), manifest.records, manifest.rows), (vec![(0, 0)], 2, 2 * ROWS));
+    assert_eq!(manifest.readings, manifest.rows + manifest.duplicates);
+    setup.check("a slow owner");
+}
+
+#[tokio::test]
 async fn a_claim_of_an_older_sink_is_redone_as_that_sink_would_have() {
     let mut setup = Setup::new(1, 0, u64::MAX);
     let records = (0..3).map(|o| Record { offset: o, at_ms: START_US / 1000, value: gps(o as u64 * ROWS) });
