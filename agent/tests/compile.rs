@@ -120,13 +120,22 @@ fn agent(dir: &Path, component: &[u8]) -> Child {
     command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+/// The same with a transform that compiles, when it runs; and the rest of its log.
+fn running(dir: &Path) -> (Child, impl Iterator<Item = String> + use<>) {
+    let mut agent = agent(dir, &example("downsample"));
+    let mut log = BufReader::new(agent.stderr.take().unwrap()).lines().map_while(Result::ok);
+    assert!(log.any(|line| line.contains("The agent runs")));
+    (agent, log)
+}
+
 fn signal(child: &Child, signal: &str) {
     assert!(Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap().success());
 }
 
 /// The process that compiles for an agent, as soon as there is one.
-fn its_compiler(agent: &Child) -> u32 {
+fn its_compiler(agent: &mut Child) -> u32 {
     loop {
+        assert!(agent.try_wait().unwrap().is_none(), "the agent has ended");
         let children = format!("/proc/{0}/task", agent.id());
         for task in std::fs::read_dir(children).unwrap() {
             let of_task = std::fs::read_to_string(task.unwrap().path().join("children")).unwrap_or_default();
@@ -151,7 +160,7 @@ fn an_agent_that_compiles_hears_signals_and_its_compiler_ends_with_it() {
     for how in ["-TERM", "-INT", "-KILL"] {
         let dir = tempfile::tempdir().unwrap();
         let mut agent = agent(dir.path(), &juggler(1, 200));
-        let compiler = its_compiler(&agent);
+        let compiler = its_compiler(&mut agent);
         signal(&agent, how);
         let status = agent.wait().unwrap();
         assert_eq!(status.success(), how != "-KILL", "{how}: {status}");
@@ -162,9 +171,7 @@ fn an_agent_that_compiles_hears_signals_and_its_compiler_ends_with_it() {
 #[test]
 fn an_agent_that_reads_its_standard_input_stops_though_that_stays_open() {
     let dir = tempfile::tempdir().unwrap();
-    let mut agent = agent(dir.path(), &example("downsample"));
-    let mut log = BufReader::new(agent.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(log.any(|line| line.contains("The agent runs")));
+    let (mut agent, mut log) = running(dir.path());
     signal(&agent, "-TERM");
     assert!(log.any(|line| line.contains("The agent has stopped")));
     assert!(agent.wait().unwrap().success());
@@ -173,12 +180,10 @@ fn an_agent_that_reads_its_standard_input_stops_though_that_stays_open() {
 #[test]
 fn a_reload_that_compiles_holds_up_no_stop() {
     let dir = tempfile::tempdir().unwrap();
-    let mut agent = agent(dir.path(), &example("downsample"));
-    let mut log = BufReader::new(agent.stderr.take().unwrap()).lines().map_while(Result::ok);
-    assert!(log.any(|line| line.contains("The agent runs")));
+    let (mut agent, mut log) = running(dir.path());
     std::fs::write(dir.path().join("x.wasm"), juggler(1, 200)).unwrap();
     signal(&agent, "-HUP");
-    let compiler = its_compiler(&agent);
+    let compiler = its_compiler(&mut agent);
     signal(&agent, "-TERM");
     assert!(log.any(|line| line.contains("The agent has stopped")));
     assert!(agent.wait().unwrap().success());

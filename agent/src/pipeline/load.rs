@@ -68,8 +68,8 @@ pub struct Loader {
 }
 
 impl Loader {
-    /// Uses this engine; `None`: one of its own, which keeps compiled code in the data folder and has this
-    /// program compile; `None`: this process does.
+    /// Uses this engine; `None`: one of its own, which keeps compiled code in the data folder and has `compiler`
+    /// compile, or this process where that is `None`.
     pub fn new(data_dir: &Path, engine: Option<Engine>, compiler: Option<Compiler>) -> Self {
         Self { compiled: data_dir.join(COMPILED), compiler, engine: Mutex::new(engine) }
     }

@@ -32,6 +32,8 @@ pub(super) struct Seat {
     given: usize,
     /// The log has that its `tick` fails.
     tick_told: bool,
+    /// Why its `tick` failed, where that halts the agent.
+    halts: Option<Failure>,
 }
 
 /// Readings that stayed together through a transform, and whether it saw them.
@@ -117,6 +119,7 @@ impl Seat {
             ended: false,
             given: 0,
             tick_told: false,
+            halts: None,
         }
     }
 
@@ -154,8 +157,25 @@ impl Seat {
         }
     }
 
+    /// Calls the transform; halts the agent where its policy is that.
+    fn call(&mut self, readings: Vec<Reading>, passing: &mut Passing<'_>) -> Result<(), Halted> {
+        self.call_and_search(readings, passing)?;
+        match self.halts.take() {
+            Some(failure) => Err(self.halted(failure, passing)),
+            None => Ok(()),
+        }
+    }
+
+    fn halted(&self, failure: Failure, passing: &Passing<'_>) -> Halted {
+        Halted { transform: self.link.name.clone(), stream: passing.stream.clone(), failure }
+    }
+
     /// Calls the transform; where it fails, finds the readings that are to blame and leaves them out.
-    fn call(&mut self, mut readings: Vec<Reading>, passing: &mut Passing<'_>) -> Result<(), Halted> {
+    fn call_and_search(
+        &mut self,
+        mut readings: Vec<Reading>,
+        passing: &mut Passing<'_>,
+    ) -> Result<(), Halted> {
         let failure = match self.apply(&mut readings, 1, passing) {
             Ok(applied) => {
                 self.go_through(readings, applied, passing);
@@ -203,8 +223,7 @@ impl Seat {
             return self.search_in(first, readings, 1, parts, passing);
         }
         if self.link.on_failure == OnFailure::Halt {
-            let (transform, stream) = (self.link.name.clone(), passing.stream.clone());
-            return Err(Halted { transform, stream, failure });
+            return Err(self.halted(failure, passing));
         }
         parts.extend(readings.pop().map(|reading| Part::Poison(first, Box::new((reading, failure)))));
         Ok(())
@@ -288,6 +307,7 @@ impl Seat {
                 if !std::mem::replace(&mut self.tick_told, true) {
                     tracing::warn!(transform = %self.link.name, %failure, "Its tick fails; what readings give counts");
                 }
+                self.halts = Some(failure.clone()).filter(|_| self.link.on_failure == OnFailure::Halt);
                 self.count(failure.clone(), from, passing);
             }
             Ok(_) => {

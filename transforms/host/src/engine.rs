@@ -39,8 +39,6 @@ const MODULES: u32 = 64;
 const MAX_INSTANCE: usize = 4 << 20;
 /// Entries of a table of functions; a component that was built in a common language has a few hundred.
 pub(crate) const TABLE_ELEMENTS: usize = 100_000;
-/// The code of all transforms that are loaded, together: five of Python's interpreter.
-const ALL_CODE_MAX: usize = 192 << 20;
 /// After so many ticks without a call, the clock rests until the next one.
 const IDLE_TICKS: u32 = 20;
 
@@ -49,6 +47,8 @@ const IDLE_TICKS: u32 = 20;
 pub struct EngineSettings {
     /// The largest component file; 32 MiB.
     pub max_component_bytes: usize,
+    /// The most compiled code of all components that are loaded, together; 192 MiB, five of Python's interpreter.
+    pub max_code_bytes: usize,
     /// Address space that is set aside for each instance's memory. `None`, the default, tries 4 GiB, which
     /// saves a check at each access of the memory (about a tenth of a transform's time), and takes 32 MiB
     /// where that is not to be had, as on a small Pi. It is address space only: what a transform may use is
@@ -76,6 +76,7 @@ impl Default for EngineSettings {
     fn default() -> Self {
         Self {
             max_component_bytes: 32 << 20,
+            max_code_bytes: 192 << 20,
             memory_reservation: None,
             pooled: 64,
             tick: Duration::from_millis(10),
@@ -201,9 +202,10 @@ impl Engine {
         let (component, code_bytes) = self.component(name, &digest, bytes)?;
         compiled.retain(|_, known| known.linked.strong_count() > 0);
         let all = compiled.values().map(|known| known.bytes).sum::<usize>() + code_bytes;
-        if all > ALL_CODE_MAX {
+        let most = self.inner.settings.max_code_bytes;
+        if all > most {
             let cause = format!(
-                "with it compiled code takes {all} bytes, and all transforms together may have {ALL_CODE_MAX}"
+                "with it compiled code takes {all} bytes, and all transforms together may have {most}"
             );
             return Err(LoadError::TooMuch { name: name.into(), cause });
         }

@@ -456,6 +456,22 @@ fn readings_of_another_stream_are_not_given_to_it() {
 }
 
 #[test]
+fn the_code_of_all_transforms_is_limited_and_what_is_gone_does_not_count() {
+    let code = |name: &str| std::fs::read(format!("../prebuilt/{name}.wasm")).unwrap();
+    let [one, other] = ["downsample", "harsh_driving"].map(code);
+    // Room for either, about 400 kB, and not for both.
+    let engine =
+        Engine::new(&EngineSettings { max_code_bytes: 600_000, ..EngineSettings::default() }).unwrap();
+    let load = |bytes: &[u8]| Transform::load(&engine, bytes, "x", Default::default(), limits());
+    let first = load(&one).unwrap();
+    let again = load(&one).unwrap();
+    let refused = load(&other).err().unwrap().to_string();
+    assert!(refused.contains("and all transforms together may have 600000"), "{refused}");
+    drop((first, again));
+    load(&other).unwrap();
+}
+
+#[test]
 fn no_more_instances_are_made_than_are_pooled_and_a_slot_is_used_again() {
     let engine = Engine::new(&EngineSettings { pooled: 1, ..EngineSettings::default() }).unwrap();
     let load = || Transform::load(&engine, HOSTILE, "x", Default::default(), limits());

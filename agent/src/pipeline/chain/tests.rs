@@ -236,6 +236,16 @@ fn a_tick_that_fails_costs_no_reading_and_is_counted() {
 }
 
 #[test]
+fn halting_stops_at_a_tick_that_fails_too() {
+    let ticks = |_: &mut Vec<Reading>| {
+        Ok(Applied { tick_failed: Some(Failure::Trap("in tick".into())), ..Applied::default() })
+    };
+    let mut chain = chain([link(1, Stream::Gps, OnFailure::Halt, ticks)]);
+    let halted = run(&mut chain, 0..5).err().unwrap();
+    assert_eq!(halted.failure, Failure::Trap("in tick".into()));
+}
+
+#[test]
 fn what_is_taken_out_is_counted() {
     let mut chain = chain([link(1, Stream::Gps, OnFailure::Drop, |readings: &mut Vec<Reading>| {
         let before = readings.len();
